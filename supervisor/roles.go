@@ -1,0 +1,108 @@
+package supervisor
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"p2prc/tables"
+	"p2prc/tables/identity"
+)
+
+// ErrLeave, as the cause that ends a role's context, makes p2prc go while its
+// children and rows stay: the next start adopts them.
+var ErrLeave = errors.New("leaving, the tunnels stay up")
+
+// Common is what both roles need.
+type Common struct {
+	Dir     string // state directory, made if missing
+	Name    string // of this node; empty: the host's name, made fit
+	Version string // p2prc's own
+	Log     *slog.Logger
+	Notify  func(Notice)    // told what the user should see; called from one goroutine at a time
+	Abort   <-chan struct{} // closed by a second Ctrl-C: children are killed, nothing is waited for
+}
+
+// ReverseProxyOptions describes `p2prc -s --reverse-proxy`.
+type ReverseProxyOptions struct {
+	Common
+	PublicAddress netip.Addr       // zero: the one global IPv4 on an interface
+	ListenHost    netip.Addr       // zero: every address; frps binds there too
+	ListenPort    uint16           // of the node port
+	FRPPort       uint16           // where frpc logs in
+	Ports         tables.PortRange // the pool
+	Open          bool             // lend ports to any node
+	Token         identity.Token   // zero: the one in the state directory, made at first start
+	FRPS          string           // path or name of frps
+}
+
+// ConnectOptions describes `p2prc -s --connect-reverse-proxy`.
+type ConnectOptions struct {
+	Common
+	Host   string         // IPv4 address or name of the reverse proxy, resolved at every connect
+	Port   uint16         // its node port
+	Pin    identity.ID    // zero: remembered, or learned by the token or a knock
+	Token  identity.Token // zero: none
+	NoWait bool           // fail instead of waiting for an admission or a first proof
+	Maps   []Map
+	// Listen is where the node's own port is bound: zero address 127.0.0.1,
+	// zero port one that is free here and at the proxy.
+	Listen netip.AddrPort
+	FRPC   string // path or name of frpc
+}
+
+// Map is one --map: a local service that gets a port on the reverse proxy.
+type Map struct {
+	Name   string
+	Type   tables.Protocol
+	Local  netip.AddrPort
+	Remote uint16 // 0: the proxy picks
+}
+
+// Notice is something the user should see: one of the types below.
+type Notice interface{ notice() }
+
+// ProxyReady says that frps and the node port serve.
+type ProxyReady struct {
+	Row        tables.ReverseProxy
+	JoinString string // secret: it admits a node
+	Open       bool
+	Adopted    bool          // frps was already running
+	Took       time.Duration // since the role was started
+	Warnings   []string      // things that will bite later
+}
+
+// Knocking says that this node waits to be allowed at the proxy.
+type Knocking struct {
+	ID    identity.ID
+	Proxy netip.AddrPort
+}
+
+// Knocked says, at the proxy, that a node waits to be allowed.
+type Knocked struct {
+	ID   identity.ID
+	Name string
+	From netip.Addr
+}
+
+// Mapped says how each of the node's mappings came out, first the node's own
+// port. It is sent once all have been tried, then whenever a state changes.
+type Mapped struct {
+	Rows  []tables.Mapping
+	Proxy tables.ReverseProxy
+	First bool
+	Took  time.Duration // since the role was started; only with First
+}
+
+// Retrying says that the reverse proxy is out of reach and is tried again.
+type Retrying struct {
+	Proxy string
+	Err   error
+}
+
+func (ProxyReady) notice() {}
+func (Knocking) notice()   {}
+func (Knocked) notice()    {}
+func (Mapped) notice()     {}
+func (Retrying) notice()   {}
