@@ -1,7 +1,6 @@
 package peerapi
 
 import (
-	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -20,15 +19,9 @@ const MaxBody = 1 << 20
 
 // Hello is what a reverse proxy tells any node that asks: GET /v1/hello.
 type Hello struct {
-	Name       string           `json:"name"`
-	ID         identity.ID      `json:"id"`
-	Version    string           `json:"version"`
-	Address    netip.Addr       `json:"address"` // where strangers reach the mappings
-	FRPVersion string           `json:"frp_version"`
-	Pool       tables.PortRange `json:"pool"`
-	Admission  tables.Admission `json:"admission"`
-	Admitted   bool             `json:"admitted"` // the asking node may reserve
-	Row        json.RawMessage  `json:"row,omitempty"`
+	Version  string              `json:"version"`  // of p2prc
+	Proxy    tables.ReverseProxy `json:"proxy"`    // as the proxy describes itself
+	Admitted bool                `json:"admitted"` // the asking node may reserve
 }
 
 // Want is one mapping a server asks a port for.
