@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"p2prc/tables"
-	"p2prc/tables/identity"
 )
 
 // The protocols one public TCP port speaks under TLS, told apart by ALPN.
