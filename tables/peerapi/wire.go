@@ -29,8 +29,6 @@ type Want struct {
 	Type       tables.Protocol `json:"type"`
 	Port       uint16          `json:"port,omitempty"`       // this one and no other
 	Candidates []uint16        `json:"candidates,omitempty"` // free on the server: one of these if possible
-	Local      netip.AddrPort  `json:"local"`                // for the proxy's table
-	Node       bool            `json:"node,omitempty"`       // the server's own port
 	Lease      []byte          `json:"lease,omitempty"`      // the last signed lease, for a proxy that lost its tables
 	Another    bool            `json:"another,omitempty"`    // the reserved port was stolen: give a different one
 }
@@ -75,10 +73,12 @@ type FRP struct {
 
 // Row is how a server sees one of its mappings.
 type Row struct {
-	LeaseID string       `json:"lease_id"`
-	State   tables.State `json:"state"`
-	Reason  string       `json:"reason,omitempty"`
-	Proved  string       `json:"proved_by,omitempty"` // who dialled the port from outside
+	LeaseID string         `json:"lease_id"`
+	State   tables.State   `json:"state"`
+	Reason  string         `json:"reason,omitempty"`
+	Proved  string         `json:"proved_by,omitempty"` // who dialled the port from outside
+	Local   netip.AddrPort `json:"local"`               // for the proxy's table
+	Node    bool           `json:"node,omitempty"`      // the server's own port
 }
 
 // ReportRequest renews the leases named in it and says how each mapping is:
