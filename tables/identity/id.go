@@ -1,3 +1,8 @@
+// Package identity answers who a node is, and how it proves that: its key, its
+// ID, the TLS settings that check a peer by key, the token that admits it once,
+// and the line a user pastes to join. Not here: who is admitted (the reverse
+// proxy's own list, behind peerapi.Service) and what is said on a connection
+// (peerapi).
 package identity
 
 import (
@@ -12,7 +17,10 @@ import (
 // checked against.
 type ID string
 
-const idBytes = 20
+const (
+	idBytes = 20
+	idChars = 32
+)
 
 var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
@@ -25,7 +33,8 @@ func IDOf(pub ed25519.PublicKey) ID {
 // ParseID reads an ID as String prints it.
 func ParseID(s string) (ID, error) {
 	b, err := idEncoding.DecodeString(s)
-	if err != nil || len(b) != idBytes {
+	// The decoder skips line breaks, an ID has none.
+	if err != nil || len(b) != idBytes || len(s) != idChars {
 		return "", fmt.Errorf("%q is not a node ID: want 32 characters of a-z and 2-7", s)
 	}
 	return ID(s), nil
