@@ -156,10 +156,10 @@ func (c Client) check() error {
 	case !isHost(c.ServerName):
 		return fmt.Errorf("%q is not a name in a certificate", c.ServerName)
 	}
-	if err := checkText("frpc's token", string(c.Token)); err != nil {
-		return err
-	}
-	if err := checkText("the name of frps's certificate", c.TrustedCAFile); err != nil {
+	if err := checkTexts(
+		text{"frpc's token", string(c.Token)},
+		text{"the name of frps's certificate", c.TrustedCAFile},
+	); err != nil {
 		return err
 	}
 	size := 0

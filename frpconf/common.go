@@ -1,8 +1,10 @@
 package frpconf
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -52,9 +54,14 @@ func (w Web) check() error {
 	case !w.Addr.Addr().IsLoopback() || w.Addr.Port() == 0:
 		return fmt.Errorf("the admin API's address is %v, not a port on loopback", w.Addr)
 	case w.User == "" || w.Password == "":
-		return fmt.Errorf("the admin API has no user or no password")
+		return errors.New("the admin API has no user or no password")
+	case strings.Contains(w.User, ":"): // it ends the user in HTTP's basic authentication
+		return errors.New("the admin API's user has a colon")
 	}
-	return checkText("the admin API's user and password", w.User+string(w.Password))
+	return checkTexts(
+		text{"the admin API's user", w.User},
+		text{"the admin API's password", string(w.Password)},
+	)
 }
 
 type logSection struct {

@@ -52,20 +52,21 @@ func checkMeta(key, value string) error {
 	if !isName(key) {
 		return fmt.Errorf("%q is not a key of metadata", key)
 	}
-	if err := checkText("metadata "+key, value); err != nil {
-		return err
-	}
-	return nil
+	return checkTexts(text{"metadata " + key, value})
 }
 
-// checkText refuses what a TOML string or a path cannot hold. The text itself
-// may be a secret, so no error quotes it.
-func checkText(what, s string) error {
-	switch {
-	case !utf8.ValidString(s):
-		return errors.New(what + " is not UTF-8")
-	case strings.ContainsRune(s, 0):
-		return errors.New(what + " holds a NUL byte")
+type text struct{ what, value string }
+
+// checkTexts refuses what a TOML string or a path cannot hold. A text may be a
+// secret, so no error quotes it.
+func checkTexts(texts ...text) error {
+	for _, t := range texts {
+		switch {
+		case !utf8.ValidString(t.value):
+			return errors.New(t.what + " is not UTF-8")
+		case strings.ContainsRune(t.value, 0):
+			return errors.New(t.what + " holds a NUL byte")
+		}
 	}
 	return nil
 }

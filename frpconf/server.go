@@ -152,10 +152,11 @@ func (s Server) check() error {
 			return fmt.Errorf("port range %d-%d is none", r.First, r.Last)
 		}
 	}
-	if err := checkText("frps's token", string(s.Token)); err != nil {
-		return err
-	}
-	if err := checkText("the name of frps's certificate or key", s.CertFile+s.KeyFile); err != nil {
+	if err := checkTexts(
+		text{"frps's token", string(s.Token)},
+		text{"the name of frps's certificate", s.CertFile},
+		text{"the name of frps's key", s.KeyFile},
+	); err != nil {
 		return err
 	}
 	if err := checkKeepalive(s.Keepalive); err != nil {
