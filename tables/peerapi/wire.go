@@ -145,6 +145,7 @@ const (
 	CodePortTaken   Code = "port-taken"
 	CodeUnavailable Code = "unavailable" // try again
 	CodeFRPTooOld   Code = "frp-too-old"
+	CodeNotAProxy   Code = "not-a-proxy" // a node without this role
 )
 
 // Refusal is a reverse proxy's no, as it crosses the wire.
