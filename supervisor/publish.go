@@ -1,0 +1,242 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"p2prc/tables"
+	"p2prc/tables/peerapi"
+)
+
+// linkReason says why the reverse proxy cannot be asked, empty when it can.
+func (s *server) linkReason() string {
+	if _, err := s.link.state(); err != nil {
+		return fmt.Sprintf("reverse proxy %s does not answer: %v", s.proxy(), err)
+	}
+	return ""
+}
+
+// public is the address that a stranger dials for this mapping.
+func (s *server) public(m *mapping) netip.AddrPort {
+	hello, _ := s.link.state()
+	return netip.AddrPortFrom(hello.Proxy.Address, m.lease.Port)
+}
+
+// judge is what a mapping's row should say now.
+func (s *server) judge(now time.Time, m *mapping, link string) (tables.State, verdict) {
+	state, why := m.judge(now, s.tunnels[m.Type].verdict, link)
+	if s.suspect && state == tables.Up {
+		return tables.Waiting, no(ProxyUnreachable, "the clock jumped, its lease is being renewed")
+	}
+	return state, why
+}
+
+// tellProxy renews the leases and tells the proxy what was proved; its answer
+// is step (c). What did not change is told only every 15 s.
+func (s *server) tellProxy(ctx context.Context) {
+	if _, down := s.link.state(); down != nil {
+		return
+	}
+	now := time.Now()
+	all := !now.Before(s.due.report)
+	var asked []*mapping
+	var rows []peerapi.Row
+	for _, m := range s.maps {
+		if m.lease == nil {
+			continue
+		}
+		online := m.online
+		m.online = yes("", now) // the proxy's own part of the proof
+		state, why := m.judge(now, s.tunnels[m.Type].verdict, "")
+		m.online = online
+		row := peerapi.Row{LeaseID: m.lease.ID, State: state, Reason: why.reason, Proved: why.by, Local: m.Local, Node: m.node}
+		if all || row != m.reported {
+			asked, rows = append(asked, m), append(rows, row)
+		}
+	}
+	if all {
+		s.due.report = now.Add(spread(reportEvery))
+	}
+	for len(rows) > 0 {
+		n := min(len(rows), maxWants)
+		if err := s.report(ctx, asked[:n], rows[:n]); err != nil {
+			s.link.failed(err)
+			s.log.Debug("reporting to the reverse proxy", "err", err)
+			return
+		}
+		asked, rows = asked[n:], rows[n:]
+	}
+	if all {
+		s.suspect = false
+	}
+}
+
+func (s *server) report(ctx context.Context, asked []*mapping, rows []peerapi.Row) error {
+	sent := time.Now()
+	reply, err := s.link.client.Report(ctx, peerapi.ReportRequest{Rows: rows})
+	if err != nil {
+		return err
+	}
+	if len(reply.Rows) != len(rows) {
+		return errors.New("reporting to the reverse proxy: the answer has other rows than the question")
+	}
+	for i, m := range asked {
+		r := reply.Rows[i]
+		m.reported = rows[i]
+		if r.TTL == 0 {
+			s.log.Info("a lease is gone", "row", m.Name, "err", r.Reason)
+			m.dropLease()
+			s.poke()
+			continue
+		}
+		m.lease.until = deadline{sent: sent, ttl: r.TTL.Duration()}
+		if r.Online {
+			m.online = yes("", sent)
+			continue
+		}
+		m.online = no(NotReachable, r.Reason)
+		m.reported = peerapi.Row{} // ask again soon
+	}
+	return nil
+}
+
+// publish brings the tables in line with what is known: step 7 at the server.
+// A row that is new or leads elsewhere is committed before anyone is told; a
+// state that was measured is noted.
+func (s *server) publish(ctx context.Context) error {
+	now := time.Now()
+	link := s.linkReason()
+	hello, _ := s.link.state()
+	var commit, note tables.Batch
+	all, changed := true, false
+	var worst verdict
+	for _, m := range s.maps {
+		state, why := s.judge(now, m, link)
+		if state != tables.Up {
+			all = false
+			if worst.reason == "" {
+				worst = why
+			}
+		}
+		next := s.row(m, hello, state, why, now)
+		old := m.row
+		if next == old {
+			continue
+		}
+		m.wasUp = m.wasUp || state == tables.Up
+		claim := next.Address != old.Address || next.BindPort != old.BindPort || next.LocalAddress != old.LocalAddress || next.LeaseID != old.LeaseID
+		if claim {
+			next.Serial++
+		}
+		if state == tables.Up && (claim || old.State != tables.Up) {
+			commit.Mappings = append(commit.Mappings, next)
+		} else {
+			note.Mappings = append(note.Mappings, next)
+		}
+		changed = changed || claim || next.State != old.State || next.Reason != old.Reason
+		m.row = next
+	}
+	if hello.Proxy.NodeID != "" {
+		note.Proxies = append(note.Proxies, s.proxyRow(hello, link, now))
+	}
+	if err := s.put(commit, note); err != nil {
+		return err
+	}
+	return s.tell(now, all, changed, worst, hello)
+}
+
+// put commits and notes. A disk that is full must not take the tunnels down:
+// the rows that could not be committed are tried again at the next pass.
+func (s *server) put(commit, note tables.Batch) error {
+	if err := s.store.Commit(commit); err != nil {
+		s.log.Error("committing the mappings", "err", err)
+		for _, row := range commit.Mappings {
+			for _, m := range s.maps {
+				if m.Name == row.Name {
+					m.row.State, m.row.Reason = tables.Waiting, "its row could not be written: "+err.Error()
+				}
+			}
+		}
+		if !s.told {
+			return stateFailure(err)
+		}
+	}
+	s.store.Note(note)
+	return nil
+}
+
+func (s *server) row(m *mapping, hello peerapi.Hello, state tables.State, why verdict, now time.Time) tables.Mapping {
+	r := tables.Mapping{
+		ServerName: s.o.Name, Address: hello.Proxy.Address, Type: m.Type, Name: m.Name, LocalAddress: m.Local,
+		State: state, NodeID: s.key.ID(), ProxyID: hello.Proxy.NodeID, Serial: m.row.Serial, Node: m.node,
+		VerifiedAt: m.row.VerifiedAt, ProvedBy: m.row.ProvedBy,
+	}
+	if m.lease != nil {
+		r.BindPort, r.LeaseID, r.LeaseUntil = m.lease.Port, m.lease.ID, m.lease.until.at()
+	}
+	if state == tables.Up {
+		r.ProvedBy = why.by
+		if m.row.State != tables.Up || now.Sub(m.row.VerifiedAt) >= reportEvery {
+			r.VerifiedAt = now.UTC().Truncate(time.Millisecond)
+		}
+	} else {
+		r.Reason = why.reason
+	}
+	return r
+}
+
+// proxyRow is the reverse proxy as this node sees it.
+func (s *server) proxyRow(hello peerapi.Hello, link string, now time.Time) tables.ReverseProxy {
+	r := hello.Proxy
+	ms := float64(s.link.client.Latency().Microseconds()) / 1000
+	r.LatencyMS = &ms
+	if link != "" {
+		r.State, r.Reason = tables.Down, link
+	} else {
+		r.State, r.Reason, r.VerifiedAt = tables.Up, "", now.UTC().Truncate(reportEvery)
+	}
+	return r
+}
+
+// tell shows the user how the mappings came out, once they have settled and
+// then whenever one changes.
+func (s *server) tell(now time.Time, all, changed bool, worst verdict, hello peerapi.Hello) error {
+	if !s.told {
+		if s.due.settled.IsZero() || (!all && now.Before(s.due.settled)) {
+			return nil
+		}
+		if s.o.NoWait && !all {
+			return fail(worst.kind, "leave --no-wait out to wait for it", "%s", worst.reason)
+		}
+	} else if !changed {
+		return nil
+	}
+	n := Mapped{Proxy: s.proxyRow(hello, "", now), First: !s.told}
+	for _, m := range s.maps {
+		n.Rows = append(n.Rows, m.row)
+	}
+	if n.First {
+		n.Took = now.Sub(s.started)
+	}
+	s.told = true
+	s.o.Notify(n)
+	return nil
+}
+
+// info answers GET /server_info on the node's own port, through the proxy too.
+func (s *server) info() peerapi.ServerInfo {
+	info := peerapi.ServerInfo{
+		Name: s.o.Name, NodeID: s.key.ID(), Version: s.o.Version, OS: runtime.GOOS, Arch: runtime.GOARCH,
+		UptimeSeconds: int64(time.Since(s.started).Seconds()), Role: peerapi.RoleServer,
+	}
+	for _, m := range s.store.Mappings() {
+		if m.NodeID == s.key.ID() && m.Node && m.Type == tables.TCP {
+			info.Reachable = peerapi.Reachable{Address: m.Address, Port: m.BindPort, How: peerapi.HowFRP, ProxyID: m.ProxyID}
+		}
+	}
+	return info
+}
