@@ -8,17 +8,6 @@ import (
 	"net/http"
 )
 
-// Op is what frps asks the gate about.
-type Op string
-
-// The questions that frpconf makes frps ask. CloseProxy is news, its answer is
-// ignored, and on a reload it comes after the NewProxy of the same name.
-const (
-	OpLogin      Op = "Login"
-	OpNewProxy   Op = "NewProxy"
-	OpCloseProxy Op = "CloseProxy"
-)
-
 const (
 	// maxQuestion bounds a question. frps takes no message above 10 KiB from an
 	// frpc, and its JSON for the gate is little longer (0.61.0-0.70.1).
@@ -28,45 +17,55 @@ const (
 	maxReason = 500
 )
 
-// GateRequest is one question of frps. Its secrets do not print; it is not to
-// be logged otherwise.
+// GateRequest is one question of frps, of the three that frpconf makes it ask:
+// the field that is not nil. Its secrets do not print.
 type GateRequest struct {
-	Op      Op
-	Login   Login     // of OpLogin
-	Session Session   // whose proxy it is: of OpNewProxy and OpCloseProxy
-	Proxy   GateProxy // of OpNewProxy; of OpCloseProxy only the name
+	Login      *Login
+	NewProxy   *NewProxy
+	CloseProxy *CloseProxy
 }
 
 // Login is an frpc that wants a session. frps asks before it checks the token.
 type Login struct {
-	Version   string            `json:"version"` // of frpc
-	Hostname  string            `json:"hostname"`
-	User      string            `json:"user"`
-	Metas     map[string]Secret `json:"metas"`
-	RunID     string            `json:"run_id"` // of the session that this one replaces
-	Client    string            `json:"client_address"`
-	PoolCount int               `json:"pool_count"`
+	Version  string            `json:"version"` // of frpc
+	Hostname string            `json:"hostname"`
+	Metas    map[string]Secret `json:"metas"`
+	RunID    string            `json:"run_id"` // of the session that this one replaces
+	Client   string            `json:"client_address"`
 }
 
 // Session is what an frpc said at its login, and the ID that frps gave it.
 type Session struct {
-	User  string            `json:"user"`
 	Metas map[string]Secret `json:"metas"`
 	RunID string            `json:"run_id"`
 }
 
-// GateProxy is the proxy that an frpc wants to open. Every field may hold what
-// no frpc of ours would send.
-type GateProxy struct {
-	Name       string            `json:"proxy_name"`
-	Type       string            `json:"proxy_type"`
-	RemotePort int               `json:"remote_port"` // not checked by frps yet; 0: frps picks
+// NewProxy is a proxy that an frpc wants to open. Any field may hold what no
+// frpc of ours would send.
+type NewProxy struct {
+	User       Session           `json:"user"`
+	ProxyName  string            `json:"proxy_name"`
+	ProxyType  string            `json:"proxy_type"`
+	RemotePort uint16            `json:"remote_port"` // 0: frps picks
 	Metas      map[string]string `json:"metas"`
 
-	// Other ways to be reached, which no mapping of p2prc has.
 	Group         string   `json:"group"`
 	CustomDomains []string `json:"custom_domains"`
-	Subdomain     string   `json:"subdomain"`
+	SubDomain     string   `json:"subdomain"`
+}
+
+// Plain reports whether the proxy is a port of its own and nothing else: not
+// shared in a group, not reached by a domain.
+func (p *NewProxy) Plain() bool {
+	return p.Group == "" && len(p.CustomDomains) == 0 && p.SubDomain == ""
+}
+
+// CloseProxy says that a proxy is closed; the answer is ignored. On a reload it
+// comes after the NewProxy of the same name, after a kill -9 only once frps has
+// noticed.
+type CloseProxy struct {
+	User      Session `json:"user"`
+	ProxyName string  `json:"proxy_name"`
 }
 
 // ReadGate reads frps's question. What it does not know it passes over, for
@@ -83,43 +82,43 @@ func ReadGate(r *http.Request) (GateRequest, error) {
 	if len(body) > maxQuestion {
 		return GateRequest{}, fmt.Errorf("reading a question of frps: longer than %d bytes", maxQuestion)
 	}
-	g, err := parseGate(body)
+	g, err := parseGate(body, r.URL.Query().Get("op"))
 	if err != nil {
 		return GateRequest{}, fmt.Errorf("reading a question of frps: %w", err)
-	}
-	if op := r.URL.Query().Get("op"); op != string(g.Op) {
-		return GateRequest{}, fmt.Errorf("reading a question of frps: %s in the body, %q in the URL", g.Op, clean(op, maxWords))
 	}
 	return g, nil
 }
 
-func parseGate(body []byte) (GateRequest, error) {
+// parseGate: op is frps's in the URL, which must agree with the body.
+func parseGate(body []byte, op string) (GateRequest, error) {
 	var q struct {
-		Op      Op              `json:"op"`
+		Op      string          `json:"op"`
 		Content json.RawMessage `json:"content"`
 	}
 	if err := json.Unmarshal(body, &q); err != nil {
 		return GateRequest{}, withoutValues(err)
 	}
-	g := GateRequest{Op: q.Op}
-	var err error
-	switch q.Op {
-	case OpLogin:
-		err = json.Unmarshal(q.Content, &g.Login)
-	case OpNewProxy, OpCloseProxy:
-		var content struct {
-			User Session `json:"user"`
-			GateProxy
-		}
-		err = json.Unmarshal(q.Content, &content)
-		g.Session, g.Proxy = content.User, content.GateProxy
-		if err == nil && g.Proxy.Name == "" {
-			err = errors.New("no proxy name")
-		}
+	var g GateRequest
+	var content any
+	switch {
+	case q.Op != op:
+		return g, fmt.Errorf("%q in the body, %q in the URL", clean(q.Op, maxWords), clean(op, maxWords))
+	case op == "Login":
+		g.Login = new(Login)
+		content = g.Login
+	case op == "NewProxy":
+		g.NewProxy = new(NewProxy)
+		content = g.NewProxy
+	case op == "CloseProxy":
+		g.CloseProxy = new(CloseProxy)
+		content = g.CloseProxy
 	default:
-		err = fmt.Errorf("unknown op %q", clean(string(q.Op), maxWords))
+		return g, fmt.Errorf("unknown op %q", clean(op, maxWords))
 	}
-	if err != nil {
+	if len(q.Content) == 0 || q.Content[0] != '{' {
+		return GateRequest{}, errors.New("no content")
+	}
+	if err := json.Unmarshal(q.Content, content); err != nil {
 		return GateRequest{}, withoutValues(err)
 	}
 	return g, nil
