@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"p2prc/supervisor"
+	"p2prc/tables"
+	"p2prc/tables/identity"
+)
+
+// run does the one thing that the flags ask for.
+func (c *CLI) run(ctx context.Context, say *printer, getenv func(string) string) error {
+	if warning := c.settings.file.warning; warning != "" {
+		say.warn(warning)
+	}
+	service := c.Flags.Server
+	s := onSignals(ctx, func(leave bool) {
+		switch {
+		case leave:
+			say.note("leaving, the tunnels stay up")
+		case service:
+			say.note("stopping; Ctrl-C again kills what still runs")
+		}
+	})
+	defer s.done()
+
+	if c.Version {
+		return c.versions(s.ctx, say)
+	}
+	dir, err := tables.FindDir(c.StateDir, getenv)
+	if err != nil {
+		return &supervisor.Failure{Kind: supervisor.StateUnusable, Err: err, Hint: "pass --state-dir DIR"}
+	}
+	if c.StateDir != "" {
+		say.dirFlag = " --state-dir " + shellQuote(dir)
+	}
+	if service {
+		err = c.serve(s, say, dir)
+	} else {
+		err = c.answer(s.ctx, say, place{dir: dir, asked: c.StateDir != "" || getenv("P2PRC") != "", system: tables.SystemDir})
+	}
+	select {
+	case <-s.abort:
+		return errors.Join(errInterrupted, err)
+	default:
+	}
+	if !service && err != nil && s.ctx.Err() != nil {
+		return errInterrupted
+	}
+	return err
+}
+
+// serve runs a role until it is asked to stop.
+func (c *CLI) serve(s stopping, say *printer, dir string) error {
+	f := &c.Flags
+	token, err := c.token()
+	if err != nil {
+		return err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return usage("", "--log-level: %w", err)
+	}
+	common := supervisor.Common{
+		Dir:     dir,
+		Name:    string(c.Name),
+		Version: ownVersion(),
+		Log:     slog.New(slog.NewTextHandler(say.err, &slog.HandlerOptions{Level: level})),
+		Notify:  say.notice,
+		Abort:   s.abort,
+	}
+	if f.ReverseProxy {
+		return supervisor.ReverseProxy(s.ctx, supervisor.ReverseProxyOptions{
+			Common:        common,
+			PublicAddress: f.PublicAddress.Addr,
+			ListenHost:    f.Listen.host,
+			ListenPort:    f.listenPort(),
+			FRPPort:       uint16(f.FRPPort),
+			Ports:         tables.PortRange(f.Ports),
+			Open:          f.Open,
+			Token:         token,
+			FRPS:          c.FRPS,
+		})
+	}
+	up := f.ConnectReverseProxy
+	say.note("connecting to the reverse proxy %s:%d", up.Host, up.Port)
+	maps := make([]supervisor.Map, len(f.Map))
+	for i, m := range f.Map {
+		maps[i] = supervisor.Map(m)
+	}
+	return supervisor.Connect(s.ctx, supervisor.ConnectOptions{
+		Common: common,
+		Host:   up.Host,
+		Port:   up.Port,
+		Pin:    up.Pin,
+		Token:  token,
+		NoWait: f.NoWait,
+		Maps:   maps,
+		Listen: f.Listen.addrPort(),
+		FRPC:   c.FRPC,
+	})
+}
+
+// token is the one to admit nodes by or to join with: of a join string and
+// --token, the one from the stronger source.
+func (c *CLI) token() (identity.Token, error) {
+	from := c.settings.source
+	if t := c.Flags.ConnectReverseProxy.Token; !t.Zero() && from["connect-reverse-proxy"] > max(from["token"], from["token-file"]) {
+		return t, nil
+	}
+	if c.TokenFile == "" {
+		return c.Token.Token, nil
+	}
+	t, err := identity.LoadToken(c.TokenFile)
+	if err != nil {
+		return t, usage("a token file holds the token and nothing else, and only its owner can read it (chmod 600)", "%w", err)
+	}
+	return t, nil
+}
+
+// answer does what takes no time.
+func (c *CLI) answer(ctx context.Context, say *printer, at place) error {
+	f := &c.Flags
+	switch {
+	case f.ViewRPS:
+		return proxyView.show(say, at, f.JSON)
+	case f.ViewRPM:
+		return mappingView.show(say, at, f.JSON)
+	case f.Allow != "":
+		if err := supervisor.Allow(ctx, at.dir, identity.ID(f.Allow)); err != nil {
+			return err
+		}
+		say.note("node %s is admitted", f.Allow)
+		return nil
+	case f.Revoke != "":
+		if err := supervisor.Revoke(ctx, at.dir, identity.ID(f.Revoke)); err != nil {
+			return err
+		}
+		say.note("node %s is shut out", f.Revoke)
+		return nil
+	case f.RevokeToken:
+		join, err := supervisor.RevokeToken(ctx, at.dir)
+		if err != nil {
+			return err
+		}
+		say.note("the old token admits nobody any more; nodes already admitted stay")
+		return say.print(join)
+	default:
+		join, err := supervisor.JoinString(ctx, at.dir)
+		if err != nil {
+			return err
+		}
+		return say.print(join)
+	}
+}
+
+// versions prints p2prc's own and those of the frp it would run. That one is
+// missing is an answer, not a failure.
+func (c *CLI) versions(ctx context.Context, say *printer) error {
+	text := fmt.Sprintf("p2prc  %s\n", ownVersion())
+	for _, frp := range supervisor.FRPVersions(ctx, c.FRPS, c.FRPC) {
+		if frp.Err != nil {
+			text += fmt.Sprintf("%-5s  %s\n", frp.Name, printable(frp.Err.Error()))
+		} else {
+			text += fmt.Sprintf("%-5s  %-8s  %s\n", frp.Name, printable(frp.Version), printable(frp.Path))
+		}
+	}
+	_, err := io.WriteString(say.out, text)
+	return written(err)
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// Validate is called by kong once every flag has its value: it refuses what
+// does not go together. A flag from a weaker source than the action or role
+// is meant for another command line, and is passed over.
+func (c *CLI) Validate(k *kong.Context) error {
+	on := c.flagsOn(k)
+	chosen := fromDefault // where the action comes from, or the role of -s
+	for _, group := range []string{"action", "role", "token"} {
+		rivals := inGroup(on, group)
+		if len(rivals) > 1 {
+			return c.rivalry(group, rivals)
+		}
+		if len(rivals) == 1 && (group == "action" || group == "role" && c.Flags.Server) {
+			chosen = c.settings.source[rivals[0].Name]
+		}
+	}
+	for _, flag := range on {
+		source := c.settings.source[flag.Name]
+		passedOver := source < chosen || chosen == fromDefault && source < fromCommandLine
+		if !passedOver && !hasPartner(flag, on) {
+			return c.lonely(flag)
+		}
+	}
+	if len(inGroup(on, "action")) == 0 {
+		return usage("run p2prc -s --reverse-proxy on a public host, p2prc -s --connect-reverse-proxy HOST behind NAT; p2prc --help shows more",
+			"nothing to do")
+	}
+	if c.Flags.Server && len(inGroup(on, "role")) == 0 {
+		return usage("add --reverse-proxy on a host with a public IPv4 address, or --connect-reverse-proxy HOST behind NAT",
+			"-s needs a role")
+	}
+	return c.checkValues()
+}
+
+// checkValues compares the values of flags that are fine on their own.
+func (c *CLI) checkValues() error {
+	f := &c.Flags
+	if f.ReverseProxy && f.listenPort() == uint16(f.FRPPort) {
+		return usage("give --listen or --frp-port another port", "the node port and the frp port are both %d", f.FRPPort)
+	}
+	if !f.ConnectReverseProxy.Token.Zero() {
+		for _, name := range []string{"token", "token-file"} {
+			if c.settings.source[name] == c.settings.source["connect-reverse-proxy"] {
+				return usage("leave out --"+name, "the join string has a token already")
+			}
+		}
+	}
+	if c.settings.source["map"] != fromDefault && len(f.Map) == 0 {
+		return usage(mapHint, "--map needs a value")
+	}
+	return checkMaps(f.Map)
+}
+
+// flagsOn are the flags somebody set, other than to false.
+func (c *CLI) flagsOn(k *kong.Context) []*kong.Flag {
+	var on []*kong.Flag
+	for _, flag := range k.Flags() {
+		if onCommandLine(k, flag) {
+			c.settings.source[flag.Name] = fromCommandLine
+		}
+		if c.settings.source[flag.Name] != fromDefault && isOn(flag.Target.Interface()) {
+			on = append(on, flag)
+		}
+	}
+	return on
+}
+
+func inGroup(flags []*kong.Flag, xor string) []*kong.Flag {
+	return slices.DeleteFunc(slices.Clone(flags), func(f *kong.Flag) bool { return !slices.Contains(f.Xor, xor) })
+}
+
+func (c *CLI) rivalry(group string, flags []*kong.Flag) error {
+	hint := map[string]string{
+		"action": "run p2prc once for each",
+		"role":   "a node has one role: run two, with a --state-dir each",
+		"token":  "leave one of them out",
+	}[group]
+	return usage(hint, "%s and %s do not go together", c.settings.spelling(flags[0]), c.settings.spelling(flags[1]))
+}
+
+// partners are the flags of which this one needs one.
+func partners(flag *kong.Flag) []string {
+	if with := flag.Tag.Get("with"); with != "" {
+		return strings.Split(with, ",")
+	}
+	return nil
+}
+
+func hasPartner(flag *kong.Flag, on []*kong.Flag) bool {
+	names := partners(flag)
+	return len(names) == 0 || slices.ContainsFunc(on, func(f *kong.Flag) bool { return slices.Contains(names, f.Name) })
+}
+
+// example is a command line that a flag with this partner can be added to.
+var example = map[string]string{
+	"server":                "p2prc -s",
+	"reverse-proxy":         "p2prc -s --reverse-proxy",
+	"connect-reverse-proxy": "p2prc -s --connect-reverse-proxy HOST",
+	"view-rps":              "p2prc --view-rps",
+}
+
+func (c *CLI) lonely(flag *kong.Flag) error {
+	names := partners(flag)
+	summary := "--" + flag.Name
+	if !flag.IsBool() {
+		summary += " " + flag.PlaceHolder
+	}
+	if names[0] == "server" {
+		return usage("run "+example["server"]+" "+summary, "%s needs -s", c.settings.spelling(flag))
+	}
+	return usage("run for example "+example[names[0]]+" "+summary,
+		"%s needs --%s", c.settings.spelling(flag), strings.Join(names, " or --"))
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"cmp"
+
+	"github.com/alecthomas/kong"
+
+	"p2prc/tables/identity"
+)
+
+// CLI is the grammar: flags that belong to every command, and the command that
+// is meant when none is named. The latter stands from day one, because flags
+// without a verb stop parsing once a grammar has verbs and no default.
+//
+// Two tags are p2prc's own, see check: `with` names the flags of which a flag
+// needs one.
+type CLI struct {
+	StateDir  string   `placeholder:"DIR" group:"common" help:"Keep keys and tables in DIR. Default: $$P2PRC, as root /var/lib/p2prc, else $$XDG_STATE_HOME/p2prc."`
+	Name      nodeName `placeholder:"NAME" group:"common" help:"Call this node NAME. Default: the host's name."`
+	Token     token    `xor:"token" placeholder:"T" group:"common" help:"Admit nodes by this token, or join with it. In $$P2PRC_TOKEN or a file it is safer."`
+	TokenFile string   `xor:"token" placeholder:"FILE" group:"common" help:"Read the token from FILE."`
+	FRPS      string   `name:"frps" default:"frps" placeholder:"PATH" group:"common" help:"Run this frps. Default: frps in $$PATH."`
+	FRPC      string   `name:"frpc" default:"frpc" placeholder:"PATH" group:"common" help:"Run this frpc. Default: frpc in $$PATH."`
+	LogLevel  string   `default:"warn" enum:"debug,info,warn,error" placeholder:"LEVEL" group:"common" help:"Log debug, info, warn (default) or error and worse."`
+	Config    string   `placeholder:"FILE" group:"common" help:"Read flags from this TOML file."`
+	Version   bool     `xor:"action" group:"common" help:"Print the version of p2prc and of its frps and frpc."`
+	Help      helpFlag `short:"h" group:"common" help:"Print this help."`
+	Flags     command  `cmd:"" default:"withargs" hidden:""`
+
+	settings *settings         `kong:"-"`
+	app      *kong.Application `kong:"-"` // this grammar, as kong read it
+}
+
+// command is what p2prc does without a verb.
+type command struct {
+	Server              bool      `short:"s" xor:"action" group:"run" help:"Run a node in one of two roles:"`
+	ReverseProxy        bool      `xor:"role" with:"server" group:"run" help:"Lend this host's public ports to hosts behind NAT."`
+	ConnectReverseProxy upstream  `xor:"role" with:"server" placeholder:"HOST" group:"run" help:"Be reachable through the reverse proxy at HOST, HOST:PORT or 'p2prc://HOST:PORT#PIN/TOKEN'."`
+	Map                 []mapSpec `with:"connect-reverse-proxy" placeholder:"SPEC" group:"run" help:"Map this service too: 22, 8080:22000 (local:remote), 192.168.1.9:22, 5353/udp, web=3000. Repeatable."`
+	NoWait              bool      `with:"connect-reverse-proxy" group:"run" help:"Fail instead of waiting until it works."`
+	Listen              listen    `with:"reverse-proxy,connect-reverse-proxy" placeholder:"ADDR:PORT" group:"run" help:"Bind the node's own port here. Default: :8088, a server picks one."`
+	PublicAddress       ipv4      `with:"reverse-proxy" placeholder:"IP" group:"run" help:"Tell others to reach this host at IP."`
+	FRPPort             port      `name:"frp-port" with:"reverse-proxy" default:"7000" placeholder:"N" group:"run" help:"Let frpc log in on this port. Default: 7000."`
+	Ports               pool      `with:"reverse-proxy" default:"20000-29999" placeholder:"FIRST-LAST" group:"run" help:"Lend these ports. Default: 20000-29999."`
+	Open                bool      `with:"reverse-proxy" group:"run" help:"Lend ports to anyone, a few to each."`
+
+	ViewRPS bool `name:"view-rps" aliases:"view-reverse-proxy-servers" xor:"action" group:"view" help:"List known reverse proxies (--view-reverse-proxy-servers)."`
+	ViewRPM bool `name:"view-rpm" aliases:"view-reverse-proxy-mapping" xor:"action" group:"view" help:"List known mappings (--view-reverse-proxy-mapping)."`
+	JSON    bool `name:"json" with:"view-rps,view-rpm" group:"view" help:"Print the rows as JSON."`
+
+	Allow       nodeID `xor:"action" placeholder:"ID" group:"admit" help:"Admit the node with this ID."`
+	Revoke      nodeID `xor:"action" placeholder:"ID" group:"admit" help:"Shut out the node with this ID."`
+	RevokeToken bool   `xor:"action" group:"admit" help:"Make a new token. Nodes already admitted stay."`
+	JoinString  bool   `xor:"action" group:"admit" help:"Print what a server needs to join."`
+}
+
+// BeforeResolve is called by kong when it has read the command line: the rest
+// comes from the environment and the config file.
+func (c *CLI) BeforeResolve(k *kong.Context) error {
+	s := c.settings
+	getenv := func(key string) string { value, _ := s.lookup(key); return value }
+	path, asked := c.configPath(k)
+	if !asked {
+		path = cmp.Or(getenv("P2PRC_CONFIG"), findConfig(getenv, s.root))
+		asked = getenv("P2PRC_CONFIG") != ""
+	}
+	if path != "" {
+		file, err := readConfig(path, asked, k.Model)
+		if err != nil {
+			return err
+		}
+		s.file = file
+	}
+	k.AddResolver(s)
+	return nil
+}
+
+// configPath is --config, which no flag has been given to yet.
+func (c *CLI) configPath(k *kong.Context) (path string, given bool) {
+	for _, p := range k.Path {
+		if p.Flag != nil && p.Flag.Name == "config" {
+			return k.FlagValue(p.Flag).(string), true
+		}
+	}
+	return "", false
+}
+
+// BeforeApply is called by kong when every value was read.
+func (c *CLI) BeforeApply() error {
+	c.settings.last = ""
+	return nil
+}
+
+// listenPort is where a reverse proxy listens.
+func (f *command) listenPort() uint16 {
+	if !f.Listen.set {
+		return identity.DefaultPort
+	}
+	return f.Listen.port
+}

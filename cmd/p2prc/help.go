@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// errHelp ends parsing because --help was found.
+var errHelp = errors.New("help wanted")
+
+// helpFlag stops the parser before it looks at what else is on the line.
+type helpFlag bool
+
+// BeforeReset is called by kong when the flag was given.
+func (helpFlag) BeforeReset() error { return errHelp }
+
+const helpHead = `p2prc makes hosts behind NAT reachable through a host with a public IPv4
+address. It runs frp, proves every mapping from outside, and lists what works.
+
+Usage:
+  p2prc -s --reverse-proxy [flags]
+  p2prc -s --connect-reverse-proxy HOST [flags]
+  p2prc --view-rps | --view-rpm [--json]
+  p2prc --allow ID | --revoke ID | --revoke-token | --join-string
+
+Examples:
+  p2prc -s --reverse-proxy                         on the public host
+  p2prc -s --connect-reverse-proxy 203.0.113.7     on the host behind NAT
+  p2prc -s --connect-reverse-proxy 203.0.113.7 --map ssh=22 --map 5353/udp
+  p2prc --view-rpm                                 which mappings are there?
+`
+
+const helpTail = `
+Every flag is also a variable ($P2PRC_FRP_PORT for --frp-port) and a key of a
+TOML file: /etc/p2prc/p2prc.toml as root, else $XDG_CONFIG_HOME/p2prc/p2prc.toml.
+A flag beats a variable, and a variable beats the file.
+`
+
+var helpGroups = []struct{ key, title string }{
+	{"run", "Run"},
+	{"view", "View"},
+	{"admit", "Admit (at the reverse proxy, running or not)"},
+	{"common", "Common"},
+}
+
+// The columns where the text of a flag begins, and where a line ends.
+const (
+	helpText  = 29
+	helpWidth = 80
+)
+
+// help is what --help prints.
+func help(app *kong.Application) string {
+	var b bytes.Buffer
+	b.WriteString(helpHead)
+	flags := allFlags(app.Node)
+	for _, group := range helpGroups {
+		fmt.Fprintf(&b, "\n%s:\n", group.title)
+		for _, flag := range flags {
+			if flag.Group == nil || flag.Group.Key != group.key {
+				continue
+			}
+			left := "  " + helpLeft(flag)
+			for _, line := range wrap(flag.Help, helpWidth-helpText) {
+				if len(left)+2 > helpText {
+					fmt.Fprintln(&b, left)
+					left = ""
+				}
+				fmt.Fprintf(&b, "%-*s%s\n", helpText, left, line)
+				left = ""
+			}
+		}
+	}
+	b.WriteString(helpTail)
+	b.WriteString("\nExit codes:\n")
+	for _, e := range exitCodes {
+		fmt.Fprintf(&b, "  %3d  %s\n", e.code, e.meaning)
+	}
+	return b.String()
+}
+
+func helpLeft(flag *kong.Flag) string {
+	left := "    --" + flag.Name
+	if flag.Short != 0 {
+		left = fmt.Sprintf("-%c, --%s", flag.Short, flag.Name)
+	}
+	if !flag.IsBool() {
+		left += " " + flag.PlaceHolder
+	}
+	return left
+}
+
+// wrap breaks text at spaces.
+func wrap(text string, width int) []string {
+	lines := []string{""}
+	for word := range strings.FieldsSeq(text) {
+		last := &lines[len(lines)-1]
+		switch {
+		case *last == "":
+			*last = word
+		case len(*last)+1+len(word) > width:
+			lines = append(lines, word)
+		default:
+			*last += " " + word
+		}
+	}
+	return lines
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"p2prc/supervisor"
+	"p2prc/tables"
+)
+
+// notice shows what a running role has to say.
+func (p *printer) notice(n supervisor.Notice) {
+	switch n := n.(type) {
+	case supervisor.ProxyReady:
+		p.proxyReady(n)
+	case supervisor.Mapped:
+		p.mapped(n)
+	case supervisor.Knocking:
+		p.event("waiting", yellow, "the reverse proxy %s does not know this node yet; there, run: p2prc --allow %s", n.Proxy, n.ID)
+	case supervisor.Knocked:
+		p.event("knock", yellow, "node %q from %s wants in; to admit it, run: p2prc%s --allow %s", n.Name, n.From, p.dirFlag, n.ID)
+	case supervisor.Retrying:
+		text := fmt.Sprintf("%s: %v", n.Proxy, n.Err)
+		if text != p.retrying {
+			p.retrying = text
+			p.event("retrying", yellow, "%s", text)
+		}
+	}
+}
+
+// event is one line about something that happened just now.
+func (p *printer) event(word, color, format string, args ...any) {
+	fmt.Fprintf(p.err, "%s %s %s\n", p.clock(), paint(p.errColor, color, pad(word, len("reachable"))),
+		printable(fmt.Sprintf(format, args...)))
+}
+
+func (p *printer) clock() string { return p.now().Format(time.TimeOnly) }
+
+// proxyReady says how to use this reverse proxy, then what may be in the way.
+func (p *printer) proxyReady(n supervisor.ProxyReady) {
+	row := n.Row
+	if p.ready {
+		p.event("ready", green, "reverse proxy %s, frps %s", row.ServerName, row.FRPVersion)
+		return
+	}
+	p.ready = true
+	node := netip.AddrPortFrom(row.Address, row.NodePort)
+	join := n.JoinString
+	if n.Open {
+		join = node.String()
+	}
+	how := fmt.Sprintf("in %s", took(n.Took))
+	if n.Adopted {
+		how = "already running"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s   reverse proxy %s, frps %s %s\n", paint(p.outColor, green, pad("ready", len("reachable"))),
+		node, printable(row.ServerName), printable(row.FRPVersion), how)
+	fmt.Fprintf(&b, "lends     ports %s, TCP and UDP, %d free\n", row.Ports, row.PortsFree)
+	if p.journal && !n.Open {
+		fmt.Fprintf(&b, "join with what p2prc%s --join-string prints\n", p.dirFlag)
+	} else {
+		fmt.Fprintf(&b, "join with p2prc -s --connect-reverse-proxy %s\n", shellQuote(printable(join)))
+	}
+	fmt.Fprint(p.out, b.String())
+
+	p.note("the firewall has to let in TCP %d, TCP %d, and TCP and UDP %s", row.NodePort, row.FRPPort, row.Ports)
+	p.note("list: p2prc%s --view-rpm   stop: Ctrl-C", p.dirFlag)
+	for _, w := range n.Warnings {
+		p.warn(w)
+	}
+}
+
+// mapped shows every row the first time, later each that changed.
+func (p *printer) mapped(n supervisor.Mapped) {
+	p.retrying = ""
+	first := p.rows == nil
+	shown := make(map[string]tables.Mapping, len(n.Rows))
+	var changed []tables.Mapping
+	for _, row := range n.Rows {
+		if old, ok := p.rows[row.Name]; !ok || !sameToTheEye(old, row) {
+			changed = append(changed, row)
+		}
+		shown[row.Name] = row
+		delete(p.rows, row.Name)
+	}
+	stamp := ""
+	if !first {
+		stamp = p.clock() + " "
+	}
+	fmt.Fprint(p.out, p.block(stamp, changed, n.Proxy))
+	for _, gone := range p.rows {
+		p.event("gone", yellow, "%s  %s", publicEnd(gone), gone.Name)
+	}
+	p.rows = shown
+	if first {
+		p.note("relay %s:%d, frps %s, reverse proxy %s; ready in %s",
+			n.Proxy.Address, n.Proxy.FRPPort, n.Proxy.FRPVersion, n.Proxy.ServerName, took(n.Took))
+		p.note("list: p2prc%s --view-rpm   stop: Ctrl-C", p.dirFlag)
+	}
+}
+
+// sameToTheEye leaves out what changes with every proof.
+func sameToTheEye(a, b tables.Mapping) bool {
+	return a.State == b.State && a.Reason == b.Reason && a.Public() == b.Public() &&
+		a.LocalAddress == b.LocalAddress && a.Type == b.Type
+}
+
+// block lays rows out, one a line: state, what to dial, where it leads, why.
+func (p *printer) block(stamp string, rows []tables.Mapping, proxy tables.ReverseProxy) string {
+	var public, local int
+	for _, row := range rows {
+		public, local = max(public, len(publicEnd(row))), max(local, len(localEnd(row)))
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		word, color := stateWord(row.State)
+		fmt.Fprintf(&b, "%s%s  %-*s  ->  %-*s     %s\n", stamp, paint(p.outColor, color, pad(word, len("reachable"))),
+			public, publicEnd(row), local, localEnd(row), printable(remark(row, proxy)))
+	}
+	return b.String()
+}
+
+func stateWord(s tables.State) (word, color string) {
+	switch s {
+	case tables.Up:
+		return "reachable", green
+	case tables.Down:
+		return "down", red
+	}
+	return "waiting", yellow
+}
+
+func publicEnd(m tables.Mapping) string {
+	if m.BindPort == 0 {
+		return "no port yet"
+	}
+	return m.Public().String() + udpSuffix(m.Type)
+}
+
+func localEnd(m tables.Mapping) string {
+	if !m.LocalAddress.IsValid() {
+		return "-"
+	}
+	return m.LocalAddress.String() + udpSuffix(m.Type)
+}
+
+func udpSuffix(t tables.Protocol) string {
+	if t == tables.UDP {
+		return "/udp"
+	}
+	return ""
+}
+
+// remark says why one may believe the row. The node's own port needs no name.
+func remark(m tables.Mapping, proxy tables.ReverseProxy) string {
+	text := m.Reason
+	if m.State == tables.Up {
+		text = "proved from here"
+		if m.ProvedBy != m.ServerName && m.ProvedBy != string(m.NodeID) {
+			text = "proved by " + m.ProvedBy
+		}
+		if m.Node && proxy.LatencyMS != nil {
+			text += fmt.Sprintf(" in %.3g ms", *proxy.LatencyMS)
+		}
+	}
+	if m.Node && m.Type == tables.TCP {
+		return text
+	}
+	return m.Name + ": " + text
+}
+
+func took(d time.Duration) string {
+	if d < time.Second {
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(100 * time.Millisecond).String()
+}
+
+func pad(s string, width int) string { return fmt.Sprintf("%-*s", width, s) }

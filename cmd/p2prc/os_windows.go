@@ -1,0 +1,18 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+var leaveSignal os.Signal // Windows has no signal to spare
+
+// isClosedPipe reports that nobody reads what is written any more.
+func isClosedPipe(err error) bool {
+	const noData = syscall.Errno(232) // ERROR_NO_DATA: the pipe is being closed
+	return errors.Is(err, syscall.ERROR_BROKEN_PIPE) || errors.Is(err, noData)
+}
+
+// inJournal is for systemd, which is not here.
+func inJournal(*os.File, string) bool { return false }

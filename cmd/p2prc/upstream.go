@@ -1,0 +1,34 @@
+package main
+
+import (
+	"strings"
+
+	"p2prc/tables/identity"
+)
+
+// upstream is the reverse proxy of --connect-reverse-proxy. A join string
+// holds a token, so no error repeats it.
+type upstream struct{ identity.Join }
+
+// UnmarshalText reads HOST, HOST:PORT or a join string.
+func (u *upstream) UnmarshalText(text []byte) error {
+	join, err := identity.ParseJoin(string(text))
+	if err != nil {
+		return usage("write HOST, HOST:PORT, or in quotes what p2prc --join-string prints at the reverse proxy", "%w", err)
+	}
+	u.Join = join
+	return nil
+}
+
+// token is a flag that takes a token.
+type token struct{ identity.Token }
+
+// UnmarshalText reads a token that somebody chose.
+func (t *token) UnmarshalText(text []byte) error {
+	got, err := identity.ParseToken(strings.TrimSpace(string(text)))
+	if err != nil {
+		return usage("leave it out and the reverse proxy makes a good one; p2prc --join-string prints it there", "%w", err)
+	}
+	t.Token = got
+	return nil
+}
