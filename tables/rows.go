@@ -171,14 +171,23 @@ func (r PortRange) String() string {
 	return fmt.Sprintf("%d-%d", r.First, r.Last)
 }
 
-// MarshalJSON writes the range as people read it.
-func (r PortRange) MarshalJSON() ([]byte, error) { return json.Marshal(r.String()) }
+// MarshalJSON writes the range as people read it, and none as "".
+func (r PortRange) MarshalJSON() ([]byte, error) {
+	if r == (PortRange{}) {
+		return []byte(`""`), nil
+	}
+	return json.Marshal(r.String())
+}
 
 // UnmarshalJSON reads what MarshalJSON wrote.
 func (r *PortRange) UnmarshalJSON(b []byte) error {
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
 		return err
+	}
+	if s == "" {
+		*r = PortRange{}
+		return nil
 	}
 	got, err := ParsePortRange(s)
 	if err != nil {

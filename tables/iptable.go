@@ -1,0 +1,94 @@
+package tables
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"p2prc/tables/identity"
+)
+
+const ipTableName = "ip_table.json"
+
+// ipAddress is a row of ip_table.json with the keys and types of P2PRC's own
+// p2p/iptable.go (read 2026-11), which its bindings decode, and two keys more.
+// What p2prc does not know stays at P2PRC's zero value.
+type ipAddress struct {
+	Name                 string
+	MachineUsername      string
+	IPV4                 string
+	IPV6                 string
+	Latency              time.Duration // integer nanoseconds
+	Download             float64
+	Upload               float64
+	ServerPort           string
+	UDPServerPort        string
+	BareMetalSSHPort     string
+	NAT                  bool
+	EscapeImplementation string
+	ProxyServer          bool
+	UnSafeMode           bool
+	PublicKey            string
+	CustomInformation    string
+	NodeID               identity.ID
+	State                State
+}
+
+// encodeIPTable derives the IP table: every reverse proxy at its own address,
+// and every server behind NAT at its proxy's address and bind port.
+func encodeIPTable(mappings []Mapping, proxies []ReverseProxy) ([]byte, error) {
+	latency := make(map[identity.ID]time.Duration, len(proxies))
+	var rows []ipAddress
+	for _, p := range proxies {
+		if p.LatencyMS != nil {
+			latency[p.NodeID] = time.Duration(math.Round(*p.LatencyMS * float64(time.Millisecond)))
+		}
+		if !p.Address.IsValid() || p.NodePort == 0 {
+			continue // nothing to dial yet
+		}
+		row := ipAddress{
+			Name: p.ServerName, Latency: latency[p.NodeID], ServerPort: strconv.Itoa(int(p.NodePort)),
+			EscapeImplementation: "None", ProxyServer: true, NodeID: p.NodeID, State: p.State,
+		}
+		row.setAddress(p.Address)
+		rows = append(rows, row)
+	}
+	for _, m := range mappings {
+		if !m.Node || m.Type != TCP || !m.Address.IsValid() || m.BindPort == 0 {
+			continue
+		}
+		row := ipAddress{
+			Name: m.ServerName, Latency: latency[m.ProxyID], ServerPort: strconv.Itoa(int(m.BindPort)),
+			NAT: true, EscapeImplementation: "FRP", NodeID: m.NodeID, State: m.State,
+		}
+		row.setAddress(m.Address)
+		rows = append(rows, row)
+	}
+
+	var buf bytes.Buffer
+	buf.WriteString(`{"ip_address":[`)
+	for i, row := range rows {
+		b, err := encode(row)
+		if err != nil {
+			return nil, fmt.Errorf("encoding a row of %s: %w", ipTableName, err)
+		}
+		if i > 0 {
+			buf.WriteByte(',')
+		}
+		buf.WriteByte('\n')
+		buf.Write(b)
+	}
+	buf.WriteString("\n]}\n")
+	return buf.Bytes(), nil
+}
+
+func (a *ipAddress) setAddress(addr netip.Addr) {
+	if addr = addr.Unmap(); addr.Is4() {
+		a.IPV4 = addr.String()
+	} else {
+		a.IPV6 = addr.String()
+	}
+}

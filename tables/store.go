@@ -1,0 +1,155 @@
+package tables
+
+import (
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"p2prc/tables/identity"
+)
+
+// Options are the surroundings of a Store.
+type Options struct {
+	Now func() time.Time // time.Now if nil
+	Log *slog.Logger     // nothing is logged if nil
+}
+
+// ErrClosed is what Commit returns after Close.
+var ErrClosed = errors.New("the tables are closed")
+
+// Store is what this node knows, in memory and on disk. It may be used by
+// several goroutines.
+type Store struct {
+	dir string
+	now func() time.Time
+	log *slog.Logger
+
+	queueMu sync.Mutex // guards queue
+	queue   []*pending
+
+	// One committer at a time writes, for all that queue behind it. commit
+	// guards journal; it may be held while mu is taken, not the other way round.
+	commit  sync.Mutex
+	journal *journal
+
+	mu           sync.Mutex // guards what follows; no I/O under it
+	seq          uint64     // of the last change
+	mappings     table[MappingKey, Mapping]
+	proxies      table[identity.ID, ReverseProxy]
+	reservations table[ReservationKey, Reservation]
+	ipStale      bool // ip_table.json may have to change
+	left         bool // the rows are kept on purpose
+	closed       bool
+	failing      bool // the last snapshot failed
+
+	ipWriting sync.Mutex // puts the writes of ip_table.json in order; guards ipWritten
+	ipWritten []byte
+
+	due chan struct{} // has room for one: a snapshot waits for Serve
+}
+
+func newStore(dir string, o Options) *Store {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Store{
+		dir: dir, now: o.Now, log: o.Log,
+		journal:      &journal{path: filepath.Join(dir, journalName)},
+		mappings:     table[MappingKey, Mapping]{kind: mappingKind, rows: map[MappingKey]*entry[Mapping]{}},
+		proxies:      table[identity.ID, ReverseProxy]{kind: proxyKind, rows: map[identity.ID]*entry[ReverseProxy]{}},
+		reservations: table[ReservationKey, Reservation]{kind: reservationKind, rows: map[ReservationKey]*entry[Reservation]{}},
+		due:          make(chan struct{}, 1),
+	}
+}
+
+// Mappings is a copy of the mapping table, sorted.
+func (s *Store) Mappings() []Mapping {
+	s.mu.Lock()
+	entries := s.mappings.entries()
+	s.mu.Unlock()
+	return rowsOf(entries)
+}
+
+// Mapping is one row of the mapping table.
+func (s *Store) Mapping(k MappingKey) (Mapping, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.mappings.rows[k]; ok {
+		return e.row, true
+	}
+	return Mapping{}, false
+}
+
+// Proxies is a copy of the table of reverse proxies, sorted.
+func (s *Store) Proxies() []ReverseProxy {
+	s.mu.Lock()
+	entries := s.proxies.entries()
+	s.mu.Unlock()
+	rows := rowsOf(entries)
+	for i := range rows {
+		if ms := rows[i].LatencyMS; ms != nil {
+			rows[i].LatencyMS = new(*ms)
+		}
+	}
+	return rows
+}
+
+// Reservations is a copy of the reservations, sorted.
+func (s *Store) Reservations() []Reservation {
+	s.mu.Lock()
+	entries := s.reservations.entries()
+	s.mu.Unlock()
+	return rowsOf(entries)
+}
+
+// Note takes over what was measured about rows: for a mapping its state,
+// reason, proof and lease end; for a reverse proxy its state, reason, proof,
+// latency and free ports; for a reservation when its port was last proved. It
+// is in memory at once and in the table files within a second of Serve; a crash
+// forgets it. A note never makes or drops a row, and one about a row that has
+// got another lease, address or port in the meantime is void: it was measured
+// on something else.
+func (s *Store) Note(b Batch) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	m, errM := measureAll(&s.mappings, b.Mappings)
+	p, errP := measureAll(&s.proxies, b.Proxies)
+	_, errR := measureAll(&s.reservations, b.Reservations)
+	s.ipStale = s.ipStale || m || p
+	s.mu.Unlock()
+	if m || p {
+		s.wake()
+	}
+	if err := errors.Join(errM, errP, errR); err != nil {
+		s.log.Error("a measured row was not taken over", "err", err)
+	}
+}
+
+func measureAll[K comparable, R any](t *table[K, R], rows []R) (changed bool, err error) {
+	var errs []error
+	for _, r := range rows {
+		r, err := t.check(r)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		changed = t.measure(r) || changed
+	}
+	return changed, errors.Join(errs...)
+}
+
+// wake tells Serve that a snapshot is due.
+func (s *Store) wake() {
+	select {
+	case s.due <- struct{}{}:
+	default:
+	}
+}

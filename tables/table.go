@@ -1,0 +1,101 @@
+package tables
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"sync"
+)
+
+// entry is a row in memory. It is never changed, only replaced, so whoever got
+// hold of one may read it without a lock.
+type entry[R any] struct {
+	row  R
+	once sync.Once
+	json []byte
+	err  error
+}
+
+// bytes is the row as the journal and the snapshot hold it, encoded once.
+func (e *entry[R]) bytes() ([]byte, error) {
+	e.once.Do(func() { e.json, e.err = encode(e.row) })
+	return e.json, e.err
+}
+
+// encode is JSON on one line that people can read: "->" stays "->".
+func encode(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+// table is the rows of one kind in memory; Store.mu guards all but writing.
+type table[K comparable, R any] struct {
+	*kind[K, R]
+	rows    map[K]*entry[R]
+	order   []K  // sorted; nil after a key came or went
+	changed bool // since the snapshot was taken
+
+	writing sync.Mutex // puts the writes of the snapshot in order
+}
+
+func (t *table[K, R]) set(e *entry[R]) {
+	key := t.key(e.row)
+	if _, known := t.rows[key]; !known {
+		t.order = nil
+	}
+	t.rows[key] = e
+	t.changed = true
+}
+
+func (t *table[K, R]) remove(key K) {
+	if _, known := t.rows[key]; known {
+		delete(t.rows, key)
+		t.order = nil
+	}
+	t.changed = true
+}
+
+// measure takes over what was measured about a row, if it is still the row
+// that it was measured on, and tells whether that changed anything.
+func (t *table[K, R]) measure(r R) bool {
+	old, known := t.rows[t.key(r)]
+	if !known {
+		return false
+	}
+	row, same := t.note(old.row, r)
+	if !same || any(row) == any(old.row) {
+		return false
+	}
+	t.rows[t.key(r)] = &entry[R]{row: row}
+	t.changed = true
+	return true
+}
+
+// entries is every row, in the order of the files.
+func (t *table[K, R]) entries() []*entry[R] {
+	if t.order == nil {
+		t.order = make([]K, 0, len(t.rows))
+		for key := range t.rows {
+			t.order = append(t.order, key)
+		}
+		slices.SortFunc(t.order, t.compare)
+	}
+	out := make([]*entry[R], len(t.order))
+	for i, key := range t.order {
+		out[i] = t.rows[key]
+	}
+	return out
+}
+
+func rowsOf[R any](entries []*entry[R]) []R {
+	rows := make([]R, len(entries))
+	for i, e := range entries {
+		rows[i] = e.row
+	}
+	return rows
+}

@@ -1,0 +1,149 @@
+package tables
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// View is a table as somebody without the lock sees it.
+type View[T any] struct {
+	Rows      []T
+	Files     []string  // what was read; none if there is no table
+	Running   bool      // a p2prc holds the directory
+	Left      bool      // the rows are kept on purpose, without a p2prc
+	WrittenAt time.Time // of the newest change or measurement in it
+}
+
+// ReadMappings reads the mapping table in dir, whether or not a p2prc runs
+// there. Rows that the files call up are shown waiting when nothing stands
+// behind them any more at the time now. A directory without a table is an empty
+// View; a table that cannot be read is an *UnusableError.
+func ReadMappings(dir string, now time.Time) (View[Mapping], error) {
+	return read(dir, now, mappingKind)
+}
+
+// ReadProxies reads the table of reverse proxies as ReadMappings does the other.
+func ReadProxies(dir string, now time.Time) (View[ReverseProxy], error) {
+	return read(dir, now, proxyKind)
+}
+
+// viewTries is how often a view reads again before it calls a file corrupt: it
+// may have met the journal between a failed write and its being undone.
+const viewTries = 3
+
+func read[K comparable, R any](dir string, now time.Time, k *kind[K, R]) (View[R], error) {
+	// Asked first: what a p2prc that starts after this has yet to prove does
+	// not count, and one that ends after this has proved what it wrote.
+	_, running, err := Holder(dir)
+	if err != nil {
+		return View[R]{}, err
+	}
+	var v View[R]
+	for range viewTries {
+		if v, err = readFiles(dir, k); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return View[R]{}, err
+	}
+	v.Running = running
+	v.Left = v.Left && !running
+	for i := range v.Rows {
+		keepPromise(k.proof(&v.Rows[i]), now, running || v.Left)
+	}
+	return v, nil
+}
+
+// keepPromise makes a row wait whose proof does not hold now.
+func keepPromise(p proof, now time.Time, tended bool) {
+	switch {
+	case !p.leaseUntil.IsZero() && !now.Before(p.leaseUntil):
+		p.withdraw("its lease ended at " + stampText(p.leaseUntil))
+	case !tended && p.verifiedAt.IsZero():
+		p.withdraw("p2prc is not running here")
+	case !tended:
+		p.withdraw("p2prc is not running here; last proved " + stampText(p.verifiedAt))
+	}
+}
+
+func stampText(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// readFiles reads the snapshot and then the journal, in this order: whatever is
+// committed after the snapshot was opened is in the journal, or the journal was
+// compacted since and has everything by itself.
+func readFiles[K comparable, R any](dir string, k *kind[K, R]) (View[R], error) {
+	var v View[R]
+	snapPath, journalPath := filepath.Join(dir, k.file), filepath.Join(dir, journalName)
+	snap, err := readSnapshot(dir, k)
+	switch {
+	case err == nil:
+		v.Files = append(v.Files, snapPath)
+		v.Rows, v.Left, v.WrittenAt = snap.rows, snap.Left, snap.WrittenAt
+	case errors.Is(err, fs.ErrNotExist):
+		snap = nil
+	default:
+		return v, unreadable(snapPath, err)
+	}
+
+	later := map[K]*R{} // changes that the snapshot lacks; nil: dropped
+	journal, err := readJournal(dir, func(s *scan, l line) error {
+		if snap != nil && s.base <= snap.Seq && l.seq <= snap.Seq {
+			return nil
+		}
+		switch l.kind {
+		case k.put, k.drop:
+			key, row, err := decodeChange(k, l)
+			later[key] = row
+			return err
+		case mappingKind.put, mappingKind.drop, proxyKind.put, proxyKind.drop, reservationKind.put, reservationKind.drop:
+			return nil
+		}
+		return fmt.Errorf("%w: it has a change of kind %q", errNewer, l.kind)
+	})
+	if err == nil && journal.damage != nil {
+		err = fmt.Errorf("%w: %w", errCorrupt, journal.damage)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return v, nil
+	case err != nil:
+		return v, unreadable(journalPath, err)
+	}
+	v.Files = append(v.Files, journalPath)
+	stale := snap == nil || journal.base > snap.Seq
+	if stale {
+		v.Rows, v.Left = nil, false
+	}
+	if stale || len(later) > 0 {
+		at, err := time.Parse(time.RFC3339Nano, string(journal.at))
+		if err != nil {
+			return v, unreadable(journalPath, fmt.Errorf("%w: %w", errCorrupt, err))
+		}
+		v.WrittenAt = at
+	}
+	v.Rows = merge(k, v.Rows, later)
+	return v, nil
+}
+
+// merge applies changes to sorted rows.
+func merge[K comparable, R any](k *kind[K, R], rows []R, later map[K]*R) []R {
+	if len(later) == 0 {
+		return rows
+	}
+	rows = slices.DeleteFunc(rows, func(r R) bool {
+		_, changed := later[k.key(r)]
+		return changed
+	})
+	for _, r := range later {
+		if r != nil {
+			rows = append(rows, *r)
+		}
+	}
+	slices.SortFunc(rows, func(a, b R) int { return k.compare(k.key(a), k.key(b)) })
+	return rows
+}
