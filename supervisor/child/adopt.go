@@ -18,6 +18,10 @@ var ErrNoChild = errors.New("no child to adopt")
 // the pid, the nonce in the child's environment is the proof. Without proof the
 // error is ErrNoChild and no process is touched; any other error means that it
 // could not be found out, so that starting a second child would be wrong.
+//
+// The caller holds the lock of the state directory, by flock(2): a child that is
+// still between fork and exec when its p2prc is killed holds it as well, so that
+// nobody looks for the child before it can be seen.
 func Adopt(s Spec) (*Process, Run, error) {
 	s, err := s.checked()
 	if err != nil {

@@ -23,7 +23,7 @@ const (
 	NotPermitted          // to listen on Verdict.Port
 	NoAddress             // the address to listen on is not one of this host
 	Unreachable           // frps could not be dialled
-	HungUp                // frps, or whoever answers there, closed the connection
+	HungUp                // frps, or whoever answers there, closed the connection: a wrong certificate, perhaps
 	GateDown              // frps could not ask its p2prc
 	WrongToken            // frps has another token
 	WrongCertificate      // frps has another certificate
@@ -61,20 +61,22 @@ var fatalRules = []rule{
 }
 
 // What stands behind "login to the server failed: ". Only what was written into
-// the config is permanent: the rest may be another story in a minute.
+// the config is permanent: the rest may be another story in a minute. They are
+// anchored, for the last one's words are p2prc's and may contain any other's.
 var loginRules = []rule{
 	{GateDown, false, regexp.MustCompile(`^send Login request to plugin error`),
 		"the reverse proxy's p2prc does not answer its frps"},
-	{WrongToken, false, regexp.MustCompile(`token in login doesn't match`),
+	{WrongToken, false, regexp.MustCompile(`^token in login doesn't match`),
 		"the reverse proxy has another frp token"},
-	{WrongCertificate, false, regexp.MustCompile(`x509:|tls: `),
+	{WrongCertificate, false, regexp.MustCompile(`^(remote error: )?(tls|x509): `),
 		"the reverse proxy's frps does not show the expected certificate"},
-	{BadConfig, true, regexp.MustCompile(`^open .*(no such file|cannot find|permission denied)`),
+	{BadConfig, true, regexp.MustCompile(`^open .*(no such file|cannot find|permission denied|Access is denied)`),
 		"its configuration names a file that cannot be read"},
-	{Unreachable, false, regexp.MustCompile(`connection refused|actively refused|no such host|server misbehaving|timeout|unreachable|no route to host|deadline exceeded`),
+	{Unreachable, false, regexp.MustCompile(`^(dial|lookup) `),
 		"the reverse proxy's frps cannot be reached"},
-	// 0.61.0 and 0.65.0 say "session shutdown" when the certificate is wrong.
-	{HungUp, false, regexp.MustCompile(`EOF|stream closed|session shutdown|connection reset|forcibly closed|broken pipe|deadline reached`),
+	// Also what a wrong certificate looks like: 0.61.0 and 0.65.0 always say
+	// "session shutdown" then, 0.70.1 five times out of eight.
+	{HungUp, false, regexp.MustCompile(`^((unexpected )?EOF|stream (closed|reset)|session shutdown|i/o deadline reached|(keepalive|connection write) timeout|context deadline exceeded|(read|write) (tcp|udp) .*)$`),
 		"the reverse proxy's frps closed the connection during the login"},
 	{Refused, false, regexp.MustCompile(``), "the reverse proxy refused the login"},
 }

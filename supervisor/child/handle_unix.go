@@ -167,7 +167,7 @@ func signalName(sig syscall.Signal) string {
 
 func fileNumber(fi fs.FileInfo) (dev, ino uint64) {
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		return uint64(st.Dev), st.Ino //nolint:unconvert // Dev is int32 on darwin
+		return uint64(st.Dev), st.Ino // Dev is an int32 on darwin
 	}
 	return 0, 0
 }

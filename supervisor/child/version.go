@@ -56,7 +56,9 @@ const (
 func VersionOf(ctx context.Context, path string) (Version, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, versionTime, fmt.Errorf("no answer in %v", versionTime))
 	defer cancel()
-	out := &capped{left: maxVersion}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	out := &capped{left: maxVersion, full: func() { stop(errTooLong) }}
 	cmd := exec.CommandContext(ctx, path, "-v")
 	cmd.Env = baseEnv()
 	cmd.Stdout = out
@@ -65,15 +67,16 @@ func VersionOf(ctx context.Context, path string) (Version, error) {
 	if err := cmd.Start(); err != nil {
 		return Version{}, binaryError(path, err)
 	}
-	switch err := cmd.Wait(); {
-	case ctx.Err() != nil: // the caller's end, or the time is up
-		return Version{}, fmt.Errorf("asking %s for its version: %w", path, context.Cause(ctx))
-	case errors.Is(err, errTooLong):
+	err := cmd.Wait()
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errTooLong):
 		return Version{}, &BinaryError{path, fmt.Errorf("%w: asked for its version, it prints too much", ErrNotFRP)}
+	case cause != nil: // the caller's end, or the time is up
+		return Version{}, fmt.Errorf("asking %s for its version: %w", path, cause)
 	case err != nil:
 		return Version{}, &BinaryError{path, fmt.Errorf("%w: asked for its version, it says %w", ErrNotFRP, err)}
 	}
-	v, err := ParseVersion(out.String())
+	v, err := ParseVersion(out.buf.String())
 	if err != nil {
 		return v, &BinaryError{path, err}
 	}
@@ -87,18 +90,22 @@ func (v Version) check(path string) error {
 	return nil
 }
 
-// capped is a buffer that refuses to grow for ever.
+// capped is a buffer that refuses to grow for ever, and says so at once: a
+// program that ignores SIGPIPE would go on printing. The buffer is not embedded:
+// io.Copy would find its ReadFrom and pass Write by.
 type capped struct {
-	bytes.Buffer
+	buf  bytes.Buffer
 	left int
+	full func()
 }
 
 var errTooLong = errors.New("too much output")
 
 func (c *capped) Write(p []byte) (int, error) {
 	if len(p) > c.left {
+		c.full()
 		return 0, errTooLong
 	}
 	c.left -= len(p)
-	return c.Buffer.Write(p)
+	return c.buf.Write(p)
 }
