@@ -41,7 +41,11 @@ func (c *CLI) run(ctx context.Context, say *printer, getenv func(string) string)
 	if service {
 		err = c.serve(s, say, dir)
 	} else {
-		err = c.answer(s.ctx, say, place{dir: dir, asked: c.StateDir != "" || getenv("P2PRC") != "", system: tables.SystemDir})
+		at := place{dir: dir, named: c.StateDir != ""}
+		if !at.named && getenv("P2PRC") == "" {
+			at.system = tables.SystemDir
+		}
+		err = c.answer(s.ctx, say, at)
 	}
 	select {
 	case <-s.abort:

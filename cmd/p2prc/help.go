@@ -35,9 +35,9 @@ Examples:
 `
 
 const helpTail = `
-Every flag is also a variable ($P2PRC_FRP_PORT for --frp-port) and a key of a
-TOML file: /etc/p2prc/p2prc.toml as root, else $XDG_CONFIG_HOME/p2prc/p2prc.toml.
-A flag beats a variable, and a variable beats the file.
+Every flag is also a variable ($P2PRC_FRP_PORT for --frp-port) and a key of the
+config file: --config, or /etc/p2prc/p2prc.toml as root, or else
+$XDG_CONFIG_HOME/p2prc/p2prc.toml. A flag beats a variable, and that the file.
 `
 
 var helpGroups = []struct{ key, title string }{

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,9 +31,12 @@ func (p *printer) notice(n supervisor.Notice) {
 	}
 }
 
+// wordWidth is that of the word that a line begins with: "reachable".
+const wordWidth = 9
+
 // event is one line about something that happened just now.
 func (p *printer) event(word, color, format string, args ...any) {
-	fmt.Fprintf(p.err, "%s %s %s\n", p.clock(), paint(p.errColor, color, pad(word, len("reachable"))),
+	fmt.Fprintf(p.err, "%s %s  %s\n", p.clock(), paint(p.errColor, color, pad(word, wordWidth)),
 		printable(fmt.Sprintf(format, args...)))
 }
 
@@ -47,27 +51,28 @@ func (p *printer) proxyReady(n supervisor.ProxyReady) {
 	}
 	p.ready = true
 	node := netip.AddrPortFrom(row.Address, row.NodePort)
-	join := n.JoinString
-	if n.Open {
-		join = node.String()
-	}
-	how := fmt.Sprintf("in %s", took(n.Took))
+	how := "in " + took(n.Took)
 	if n.Adopted {
 		how = "already running"
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s   reverse proxy %s, frps %s %s\n", paint(p.outColor, green, pad("ready", len("reachable"))),
-		node, printable(row.ServerName), printable(row.FRPVersion), how)
-	fmt.Fprintf(&b, "lends     ports %s, TCP and UDP, %d free\n", row.Ports, row.PortsFree)
-	if p.journal && !n.Open {
-		fmt.Fprintf(&b, "join with what p2prc%s --join-string prints\n", p.dirFlag)
-	} else {
-		fmt.Fprintf(&b, "join with p2prc -s --connect-reverse-proxy %s\n", shellQuote(printable(join)))
+	join := "p2prc" + p.dirFlag + " --join-string prints what a server needs"
+	switch {
+	case n.Open:
+		join = "p2prc -s --connect-reverse-proxy " + node.String()
+	case !p.journal:
+		join = "p2prc -s --connect-reverse-proxy " + shellQuote(n.JoinString)
 	}
+	pool := row.Ports.String()
+	width := max(len(node.String()), len(pool))
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %-*s   reverse proxy %s, frps %s, %s\n", paint(p.outColor, green, pad("ready", wordWidth)),
+		width, node, printable(row.ServerName), printable(row.FRPVersion), how)
+	fmt.Fprintf(&b, "%s  %-*s   TCP and UDP, %d free\n", pad("lends", wordWidth), width, pool, row.PortsFree)
+	fmt.Fprintf(&b, "%s  %s\n", pad("join", wordWidth), printable(join))
 	fmt.Fprint(p.out, b.String())
 
 	p.note("the firewall has to let in TCP %d, TCP %d, and TCP and UDP %s", row.NodePort, row.FRPPort, row.Ports)
-	p.note("list: p2prc%s --view-rpm   stop: Ctrl-C", p.dirFlag)
+	p.note("list: p2prc%s --view-rps, p2prc%[1]s --view-rpm   stop: Ctrl-C", p.dirFlag)
 	for _, w := range n.Warnings {
 		p.warn(w)
 	}
@@ -96,10 +101,27 @@ func (p *printer) mapped(n supervisor.Mapped) {
 	}
 	p.rows = shown
 	if first {
-		p.note("relay %s:%d, frps %s, reverse proxy %s; ready in %s",
-			n.Proxy.Address, n.Proxy.FRPPort, n.Proxy.FRPVersion, n.Proxy.ServerName, took(n.Took))
-		p.note("list: p2prc%s --view-rpm   stop: Ctrl-C", p.dirFlag)
+		p.relay(n)
 	}
+}
+
+// relay says what the mappings lean on, and what to do next.
+func (p *printer) relay(n supervisor.Mapped) {
+	up := 0
+	for _, row := range n.Rows {
+		if row.State == tables.Up {
+			up++
+		}
+	}
+	how := fmt.Sprintf("%d of %d up after %s", up, len(n.Rows), took(n.Took))
+	if up == len(n.Rows) {
+		how = "ready in " + took(n.Took)
+	}
+	if n.Proxy.Address.IsValid() {
+		p.note("relay %s:%d, frps %s, reverse proxy %s; %s",
+			n.Proxy.Address, n.Proxy.FRPPort, n.Proxy.FRPVersion, n.Proxy.ServerName, how)
+	}
+	p.note("list: p2prc%s --view-rpm   stop: Ctrl-C", p.dirFlag)
 }
 
 // sameToTheEye leaves out what changes with every proof.
@@ -117,7 +139,7 @@ func (p *printer) block(stamp string, rows []tables.Mapping, proxy tables.Revers
 	var b strings.Builder
 	for _, row := range rows {
 		word, color := stateWord(row.State)
-		fmt.Fprintf(&b, "%s%s  %-*s  ->  %-*s     %s\n", stamp, paint(p.outColor, color, pad(word, len("reachable"))),
+		fmt.Fprintf(&b, "%s%s  %-*s  ->  %-*s     %s\n", stamp, paint(p.outColor, color, pad(word, wordWidth)),
 			public, publicEnd(row), local, localEnd(row), printable(remark(row, proxy)))
 	}
 	return b.String()
@@ -163,13 +185,22 @@ func remark(m tables.Mapping, proxy tables.ReverseProxy) string {
 			text = "proved by " + m.ProvedBy
 		}
 		if m.Node && proxy.LatencyMS != nil {
-			text += fmt.Sprintf(" in %.3g ms", *proxy.LatencyMS)
+			text += " in " + milliseconds(*proxy.LatencyMS, " ms")
 		}
 	}
 	if m.Node && m.Type == tables.TCP {
 		return text
 	}
 	return m.Name + ": " + text
+}
+
+// milliseconds has a digit behind the point only where it matters.
+func milliseconds(ms float64, unit string) string {
+	digits := 0
+	if ms < 10 {
+		digits = 1
+	}
+	return strconv.FormatFloat(ms, 'f', digits, 64) + unit
 }
 
 func took(d time.Duration) string {

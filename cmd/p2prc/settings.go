@@ -41,17 +41,29 @@ func (s *settings) Resolve(k *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 		return nil, nil
 	}
 	if value, ok := s.env(flag); ok {
-		s.source[flag.Name], s.last = fromEnv, "$"+envName(flag)
-		return value, nil
+		return s.take(flag, value, fromEnv, "$"+envName(flag)), nil
 	}
 	if slices.ContainsFunc(rivals(k, flag), s.isOnInEnv) {
 		return nil, nil
 	}
 	if value, ok := s.file.values[flag.Name]; ok {
-		s.source[flag.Name], s.last = fromFile, s.file.path
-		return value, nil
+		return s.take(flag, value, fromFile, s.file.path), nil
 	}
 	return nil, nil
+}
+
+// take notes where the value comes from. A flag that is off counts as not
+// given: kong takes one that is given, even as false, for a rival.
+func (s *settings) take(flag *kong.Flag, value string, from source, where string) any {
+	if isOff(flag, value) {
+		return nil
+	}
+	s.source[flag.Name], s.last = from, where
+	return value
+}
+
+func isOff(flag *kong.Flag, value string) bool {
+	return flag.IsBool() && slices.Contains([]string{"0", "false", "no"}, strings.ToLower(value))
 }
 
 // env is the flag's value in the environment; an empty one counts as none.
@@ -62,7 +74,7 @@ func (s *settings) env(flag *kong.Flag) (string, bool) {
 
 func (s *settings) isOnInEnv(flag *kong.Flag) bool {
 	value, ok := s.env(flag)
-	return ok && !(flag.IsBool() && slices.Contains([]string{"0", "false", "no"}, strings.ToLower(value)))
+	return ok && !isOff(flag, value)
 }
 
 // spelling is how the user set the flag: what an error should name.

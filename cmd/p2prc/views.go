@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -55,10 +54,7 @@ var proxyView = view[tables.ReverseProxy]{
 	cells: func(r tables.ReverseProxy, now time.Time) []string {
 		latency := "-"
 		if r.LatencyMS != nil {
-			latency = strconv.FormatFloat(*r.LatencyMS, 'f', 0, 64) + "ms"
-			if *r.LatencyMS < 10 {
-				latency = strconv.FormatFloat(*r.LatencyMS, 'f', 1, 64) + "ms"
-			}
+			latency = milliseconds(*r.LatencyMS, "ms")
 		}
 		return []string{
 			r.ServerName, fmt.Sprintf("%s:%d", r.Address, r.NodePort), latency, string(r.State), r.Ports.String(),
@@ -83,8 +79,8 @@ func nearestFirst(a, b tables.ReverseProxy) int {
 // place is where a view looks.
 type place struct {
 	dir    string
-	asked  bool   // the user named dir
-	system string // read instead when dir holds no table and nobody asked for it
+	named  bool   // by --state-dir, so that it need not be named again
+	system string // read instead when dir holds no table; empty: nothing is
 }
 
 // show prints the view of a state directory. What it says about the directory
@@ -95,11 +91,11 @@ func (v view[T]) show(p *printer, at place, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	if !at.asked {
-		p.note("reading %s", dir)
-	}
-	if len(got.Rows) == 0 {
+	switch {
+	case len(got.Rows) == 0:
 		p.note(v.none, dir)
+	case !at.named:
+		p.note("reading %s", dir)
 	}
 	if v.order != nil {
 		slices.SortStableFunc(got.Rows, v.order)
@@ -110,14 +106,14 @@ func (v view[T]) show(p *printer, at place, asJSON bool) error {
 	} else if len(got.Rows) > 0 {
 		err = v.table(w, got.Rows, now)
 	}
-	return written(errors.Join(err, w.Flush()))
+	return written(cmp.Or(err, w.Flush()))
 }
 
 // find reads the table, from the system's directory where the user's own has
 // none.
 func (v view[T]) find(at place, now time.Time) (tables.View[T], string, error) {
 	got, err := v.read(at.dir, now)
-	if err != nil || len(got.Files) > 0 || at.asked || at.dir == at.system {
+	if err != nil || len(got.Files) > 0 || at.system == "" || at.dir == at.system {
 		return got, at.dir, err
 	}
 	system, err := v.read(at.system, now)
@@ -140,19 +136,15 @@ func (v view[T]) table(w io.Writer, rows []T, now time.Time) error {
 	return t.Flush()
 }
 
-// line writes one row; an empty cell but the last would move what follows it
-// for those who cut columns with awk.
+// line writes one row. Every cell holds something, so that the columns stay
+// where they are for those who cut with awk.
 func line(w io.Writer, cells []string) error {
 	var b strings.Builder
-	last := len(cells) - 1
 	for i, cell := range cells {
-		if cell == "" && i < last {
-			cell = "-"
-		}
-		b.WriteString(printable(cell))
-		if i < last && !(i == last-1 && cells[last] == "") {
+		if i > 0 {
 			b.WriteByte('\t')
 		}
+		b.WriteString(printable(cmp.Or(cell, "-")))
 	}
 	b.WriteByte('\n')
 	_, err := io.WriteString(w, b.String())
@@ -169,7 +161,7 @@ func (v view[T]) json(w io.Writer, rows []T) error {
 		if err != nil {
 			return fmt.Errorf("writing a row: %w", err)
 		}
-		if _, err := fmt.Fprintf(w, "%s%s", sep, b); err != nil {
+		if _, err := w.Write(append([]byte(sep), b...)); err != nil {
 			return err
 		}
 		sep = ",\n"
