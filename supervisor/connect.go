@@ -45,7 +45,8 @@ type server struct {
 	frpc     *frpc
 	canary   *proof.Canary
 	services *proof.Services
-	frp      *peerapi.FRP // what the proxy said frpc needs; nil before the first lease
+	known    tables.ReverseProxy // the proxy's row as last committed
+	frp      *peerapi.FRP        // what the proxy said frpc needs; nil before the first lease
 
 	due     pace
 	tunnels map[tables.Protocol]*tunnel
@@ -201,6 +202,9 @@ func (s *server) run(ctx context.Context) error {
 	s.tree = newTree("server", s.log)
 	s.tree.Add(s.link)
 	s.tree.Add(s.store)
+	if s.port.udp != nil {
+		s.tree.Add(canaryUDP{s.port.udp, s.canary.ServeUDP})
+	}
 	treeDone := s.tree.ServeBackground(work)
 
 	err = s.passes(ctx)

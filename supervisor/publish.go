@@ -64,6 +64,9 @@ func (s *server) tellProxy(ctx context.Context) {
 	for len(rows) > 0 {
 		n := min(len(rows), maxWants)
 		if err := s.report(ctx, asked[:n], rows[:n]); err != nil {
+			if ctx.Err() != nil {
+				return // the stop still needs the link
+			}
 			s.link.failed(err)
 			s.log.Debug("reporting to the reverse proxy", "err", err)
 			return
@@ -132,7 +135,7 @@ func (s *server) publish(ctx context.Context) error {
 		if claim {
 			next.Serial++
 		}
-		if state == tables.Up && (claim || old.State != tables.Up) {
+		if claim || (state == tables.Up && old.State != tables.Up) {
 			commit.Mappings = append(commit.Mappings, next)
 		} else {
 			note.Mappings = append(note.Mappings, next)
@@ -141,7 +144,13 @@ func (s *server) publish(ctx context.Context) error {
 		m.row = next
 	}
 	if hello.Proxy.NodeID != "" {
-		note.Proxies = append(note.Proxies, s.proxyRow(hello, link, now))
+		row := s.proxyRow(hello, link, now)
+		if row.Serial != s.known.Serial || row.NodeID != s.known.NodeID {
+			commit.Proxies = append(commit.Proxies, row)
+			s.known = row
+		} else {
+			note.Proxies = append(note.Proxies, row)
+		}
 	}
 	if err := s.put(commit, note); err != nil {
 		return err

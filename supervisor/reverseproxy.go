@@ -260,6 +260,7 @@ func (r *reverseProxy) serve(ctx context.Context, services *suture.Supervisor) e
 		ctl.Close()
 		return wanted(ctx)
 	}
+	services.Add(r.gate)
 	if !r.frps.adopted {
 		r.found(r.book.FRPSGone())
 	}

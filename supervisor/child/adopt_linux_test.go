@@ -211,7 +211,7 @@ func TestAdopt_zombie(t *testing.T) {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		return err == nil && strings.Contains(string(stat), ") Z ")
 	})
-	if _, _, err := child.Adopt(s); !errors.Is(err, child.ErrNoChild) {
+	if _, _, err := child.Adopt(s); !errors.Is(err, child.ErrNoChild) || !strings.Contains(err.Error(), "has ended") {
 		t.Errorf("got %v, want ErrNoChild", err)
 	}
 	var ws syscall.WaitStatus
