@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"p2prc/tables"
+	"p2prc/tables/identity"
 )
 
 // nameHeader carries what a node calls itself, so that a knock has a name.
@@ -74,11 +75,9 @@ func (a *api) handler() http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g := guestOf(r.Context())
-		err := a.serve(w, r, g, routes)
-		if err == nil || r.Context().Err() != nil {
-			return // answered, or nobody is left to be told
+		if err := a.serve(w, r, g, routes); err != nil {
+			a.refuse(w, g, a.refusal(r.Context(), g.id, err))
 		}
-		a.refuse(w, g, err)
 	})
 }
 
@@ -110,14 +109,19 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, g *guest, routes map
 	return rt.serve(w, r, peer)
 }
 
-// refuse answers with a Refusal, whatever went wrong, and ends the connection
-// of a peer that is no guest.
-func (a *api) refuse(w http.ResponseWriter, g *guest, err error) {
-	refusal, ok := errors.AsType[*Refusal](err)
-	if !ok {
-		a.log.warn("answering a node", g.id, err)
-		refusal = &Refusal{CodeUnavailable, "the reverse proxy could not do that now, its log says why"}
+// refusal is what the node hears of an error. That it hung up is no news.
+func (a *api) refusal(ctx context.Context, id identity.ID, err error) *Refusal {
+	if r, ok := errors.AsType[*Refusal](err); ok {
+		return r
 	}
+	if ctx.Err() == nil {
+		a.log.warn("answering a node", id, err)
+	}
+	return &Refusal{CodeUnavailable, "the reverse proxy could not do that now, its log says why"}
+}
+
+// refuse ends the connection of a peer that is not admitted, or not any more.
+func (a *api) refuse(w http.ResponseWriter, g *guest, refusal *Refusal) {
 	status, ok := statusOf[refusal.Code]
 	if !ok {
 		status = http.StatusForbidden
@@ -156,9 +160,6 @@ func call[In, Out any, P interface {
 		if err != nil {
 			return badRequest("reading the request: %w", err)
 		}
-		if err := readDone(w); err != nil {
-			return err
-		}
 		var in In
 		if err := decodeRequest(body, P(&in)); err != nil {
 			return badRequest("reading the request: %w", err)
@@ -170,12 +171,6 @@ func call[In, Out any, P interface {
 		answer(w, http.StatusOK, out)
 		return nil
 	}
-}
-
-// readDone lifts the time limit on reading: the request is read, and net/http
-// would take the limit for the peer's departure and cancel a call that lasts.
-func readDone(w http.ResponseWriter) error {
-	return http.NewResponseController(w).SetReadDeadline(time.Time{})
 }
 
 // answer writes a JSON body. A peer that does not take it is gone: it will ask

@@ -161,11 +161,11 @@ func (c *Client) Reserve(ctx context.Context, req ReserveRequest) (ReserveReply,
 		return ReserveReply{}, err
 	}
 	if len(r.Leases) != len(req.Wants) {
-		return ReserveReply{}, fmt.Errorf("asking the reverse proxy for ports: %d leases for %d mappings", len(r.Leases), len(req.Wants))
+		return ReserveReply{}, fmt.Errorf("reading the answer: %d leases for %d mappings", len(r.Leases), len(req.Wants))
 	}
 	for i, w := range req.Wants {
 		if l := r.Leases[i]; l.Name != w.Name || l.Type != w.Type {
-			return ReserveReply{}, fmt.Errorf("asking the reverse proxy for ports: lease %d is not for %s", i, w.Name)
+			return ReserveReply{}, fmt.Errorf("reading the answer: lease %d is not for %s", i, w.Name)
 		}
 	}
 	return r, nil
@@ -178,11 +178,11 @@ func (c *Client) Report(ctx context.Context, req ReportRequest) (ReportReply, er
 		return ReportReply{}, err
 	}
 	if len(r.Rows) != len(req.Rows) {
-		return ReportReply{}, fmt.Errorf("reporting to the reverse proxy: %d answers for %d rows", len(r.Rows), len(req.Rows))
+		return ReportReply{}, fmt.Errorf("reading the answer: %d answers for %d rows", len(r.Rows), len(req.Rows))
 	}
 	for i, row := range req.Rows {
 		if r.Rows[i].LeaseID != row.LeaseID {
-			return ReportReply{}, fmt.Errorf("reporting to the reverse proxy: answer %d is for another lease", i)
+			return ReportReply{}, fmt.Errorf("reading the answer: answer %d is for another lease", i)
 		}
 	}
 	return r, nil

@@ -37,7 +37,7 @@ func (c *Client) pinned() identity.ID {
 func (c *Client) dial(ctx context.Context, alpn string) (*line, error) {
 	raw, latency, err := c.open(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the reverse proxy: %w", cut(ctx, err))
+		return nil, fmt.Errorf("connecting: %w", cut(ctx, err))
 	}
 	l, err := c.greet(ctx, raw, alpn)
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *Client) dial(ctx context.Context, alpn string) (*line, error) {
 func (c *Client) greet(ctx context.Context, raw net.Conn, alpn string) (*line, error) {
 	tc := tls.Client(raw, identity.ClientTLS(c.o.Key, c.pinned(), []string{alpn}))
 	if err := tc.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("connecting to the reverse proxy: %w", notP2PRC(cut(ctx, err)))
+		return nil, fmt.Errorf("connecting: %w", notP2PRC(cut(ctx, err)))
 	}
 	peer, err := identity.PeerID(tc.ConnectionState())
 	if err != nil {
@@ -67,7 +67,7 @@ func (c *Client) greet(ctx context.Context, raw net.Conn, alpn string) (*line, e
 		stop := context.AfterFunc(ctx, func() { raw.Close() })
 		err := joinAs(tc, c.o.Token, c.o.Name)
 		if !stop() || err != nil {
-			return nil, fmt.Errorf("joining the reverse proxy: %w", cut(ctx, err))
+			return nil, fmt.Errorf("joining: %w", cut(ctx, err))
 		}
 	}
 	return newLine(tc, peer), nil

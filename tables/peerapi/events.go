@@ -31,9 +31,6 @@ func (a *api) events(w http.ResponseWriter, r *http.Request, peer Peer) error {
 		}
 		return rc.Flush()
 	}
-	if err := readDone(w); err != nil {
-		return err
-	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 	if err := flush(); err != nil {

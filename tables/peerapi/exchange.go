@@ -25,7 +25,7 @@ func (c *Client) exchange(ctx context.Context, q question, into reply, admitted 
 		err = into.accept(a.from)
 	}
 	if err != nil {
-		return fmt.Errorf("reading the reverse proxy's answer: %w", err)
+		return fmt.Errorf("reading the answer: %w", err)
 	}
 	if admitted() {
 		c.trust(a.from)
@@ -63,11 +63,13 @@ func (c *Client) try(ctx context.Context, q question) (answered, error) {
 	l := c.line
 	stop := context.AfterFunc(ctx, func() { l.conn.Close() })
 	a, err := l.roundTrip(q)
-	if !stop() || err != nil || a.last {
+	ended := !stop()
+	if ended || err != nil || a.last {
 		c.hangUp()
 	}
-	if err != nil {
-		return answered{}, fmt.Errorf("asking the reverse proxy: %w", cut(ctx, err))
+	// What came after the end is half an answer, or one to hanging up.
+	if ended || err != nil {
+		return answered{}, fmt.Errorf("asking: %w", cut(ctx, err))
 	}
 	return a, nil
 }
@@ -93,7 +95,7 @@ func (c *Client) take(ctx context.Context) error {
 	case c.turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for an earlier call to the reverse proxy: %w", ctx.Err())
+		return fmt.Errorf("waiting for an earlier call: %w", ctx.Err())
 	}
 }
 

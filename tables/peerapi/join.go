@@ -47,7 +47,7 @@ func (p *Port) join(conn *tls.Conn, g *guest) error {
 	}
 	token, err := p.enrol(exporter, proof, Peer{ID: g.id, Name: name, From: g.from})
 	if err != nil {
-		return errors.Join(err, writeRefusal(conn, p.refusalOf(err, g.id)))
+		return errors.Join(err, writeRefusal(conn, p.refusal(g.id, err)))
 	}
 	answer := append([]byte{joinAccepted}, identity.JoinProof(token, exporter, identity.JoinServer)...)
 	if _, err := conn.Write(answer); err != nil {
@@ -84,8 +84,8 @@ func matching(tokens []identity.Token, exporter, proof []byte) (token identity.T
 	return token, ok
 }
 
-// refusalOf is what the node hears of an error.
-func (p *Port) refusalOf(err error, id identity.ID) *Refusal {
+// refusal is what the node hears of an error.
+func (p *Port) refusal(id identity.ID, err error) *Refusal {
 	if r, ok := errors.AsType[*Refusal](err); ok {
 		return r
 	}
@@ -139,8 +139,10 @@ func readJoinAnswer(r io.Reader) (proof []byte, err error) {
 	switch status[0] {
 	case joinAccepted:
 		proof = make([]byte, identity.JoinProofSize)
-		_, err = io.ReadFull(r, proof)
-		return proof, err
+		if _, err := io.ReadFull(r, proof); err != nil {
+			return nil, err
+		}
+		return proof, nil
 	case joinRefused:
 		return nil, readRefusal(r)
 	}

@@ -28,7 +28,7 @@ func (c *Client) Events(ctx context.Context, heard func(Event)) error {
 	for {
 		ev, err := l.next(r)
 		if err != nil {
-			return fmt.Errorf("listening to the reverse proxy: %w", cut(ctx, err))
+			return fmt.Errorf("listening: %w", cut(ctx, err))
 		}
 		heard(ev)
 	}
@@ -46,7 +46,7 @@ func (c *Client) listen(ctx context.Context) (*line, *http.Response, error) {
 	resp, err := l.askEvents(c.o.Name)
 	if !stop() || err != nil {
 		l.conn.Close()
-		return nil, nil, fmt.Errorf("listening to the reverse proxy: %w", cut(ctx, err))
+		return nil, nil, fmt.Errorf("listening: %w", cut(ctx, err))
 	}
 	return l, resp, nil
 }
