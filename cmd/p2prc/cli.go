@@ -12,8 +12,8 @@ import (
 // is meant when none is named. The latter stands from day one, because flags
 // without a verb stop parsing once a grammar has verbs and no default.
 //
-// Two tags are p2prc's own, see check: `with` names the flags of which a flag
-// needs one.
+// The tag `with` is p2prc's own: it names the flags of which a flag needs one
+// (check.go).
 type CLI struct {
 	StateDir  string   `placeholder:"DIR" group:"common" help:"Keep keys and tables in DIR. Default: $$P2PRC, as root /var/lib/p2prc, else $$XDG_STATE_HOME/p2prc."`
 	Name      nodeName `placeholder:"NAME" group:"common" help:"Call this node NAME. Default: the host's name."`
@@ -75,7 +75,7 @@ func (c *CLI) BeforeResolve(k *kong.Context) error {
 	return nil
 }
 
-// configPath is --config, which no flag has been given to yet.
+// configPath is --config: kong has read its value and not yet stored it.
 func (c *CLI) configPath(k *kong.Context) (path string, given bool) {
 	for _, p := range k.Path {
 		if p.Flag != nil && p.Flag.Name == "config" {

@@ -38,6 +38,9 @@ const helpTail = `
 Every flag is also a variable ($P2PRC_FRP_PORT for --frp-port) and a key of the
 config file: --config, or /etc/p2prc/p2prc.toml as root, or else
 $XDG_CONFIG_HOME/p2prc/p2prc.toml. A flag beats a variable, and that the file.
+
+Ctrl-C or SIGTERM takes the tunnels down in order. SIGUSR2 ends p2prc alone: the
+tunnels stay up, and the next start takes them over.
 `
 
 var helpGroups = []struct{ key, title string }{
