@@ -27,11 +27,10 @@ type GateRequest struct {
 
 // Login is an frpc that wants a session. frps asks before it checks the token.
 type Login struct {
-	Version  string            `json:"version"` // of frpc
-	Hostname string            `json:"hostname"`
-	Metas    map[string]Secret `json:"metas"`
-	RunID    string            `json:"run_id"` // of the session that this one replaces
-	Client   string            `json:"client_address"`
+	Version string            `json:"version"` // of frpc
+	Metas   map[string]Secret `json:"metas"`
+	RunID   string            `json:"run_id"` // of the session that this one replaces
+	Client  string            `json:"client_address"`
 }
 
 // Session is what an frpc said at its login, and the ID that frps gave it.
