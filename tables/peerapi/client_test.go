@@ -192,8 +192,10 @@ func TestClient_unreachable(t *testing.T) {
 		is     func(error) bool
 	}{
 		{"refused", nil, func(err error) bool { _, ok := errors.AsType[*net.OpError](err); return ok }},
-		{"no such name", func(o *peerapi.ClientOptions) { o.Host, o.Resolver = "proxy.example", resolver{nil, notFound} },
-			func(err error) bool { return errors.Is(err, notFound) }},
+		{
+			"no such name", func(o *peerapi.ClientOptions) { o.Host, o.Resolver = "proxy.example", resolver{nil, notFound} },
+			func(err error) bool { return errors.Is(err, notFound) },
+		},
 		{"silent", func(o *peerapi.ClientOptions) {
 			a := silent.Addr().(*net.TCPAddr).AddrPort()
 			o.Host, o.Port, o.Timeout = a.Addr().String(), a.Port(), 50*time.Millisecond
@@ -231,8 +233,11 @@ func TestClient_notP2PRC(t *testing.T) {
 		name string
 		addr net.Addr
 	}{
-		{"web server", web.Listener.Addr()}, {"web server with TLS", webTLS.Listener.Addr()},
-		{"hangs up", closing}, {"another protocol", garbage}, {"node key without a protocol", noALPN},
+		{"web server", web.Listener.Addr()},
+		{"web server with TLS", webTLS.Listener.Addr()},
+		{"hangs up", closing},
+		{"another protocol", garbage},
+		{"node key without a protocol", noALPN},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := tt.addr.(*net.TCPAddr).AddrPort()

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -143,6 +144,23 @@ func TestHello_accept(t *testing.T) {
 	if err := h.accept(id); err != nil || h.Version != "1?2" || h.Proxy.FRPVersion != "?[1m" {
 		t.Errorf("%+v, %v", h, err)
 	}
+}
+
+// A connection that gets through its handshake while the port closes is not
+// waited for.
+func TestHandover_afterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandover(nil)
+		go func() {
+			synctest.Wait() // serve waits for a server
+			h.Close()
+		}()
+		h.serve(deafConn{}, nil)
+		h.serve(deafConn{}, nil)
+		if _, err := h.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("error %v", err)
+		}
+	})
 }
 
 // A proxy may refuse, and hang up, before it has read a long request.
