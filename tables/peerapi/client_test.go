@@ -291,7 +291,9 @@ func TestClient_pin(t *testing.T) {
 func TestClient_pinIsKeptOnceAdmitted(t *testing.T) {
 	for _, admitted := range []bool{true, false} {
 		p := newProxy().serve(t, nil)
+		addr := p.addr
 		c := p.client(t, func(o *peerapi.ClientOptions) {
+			o.Dial = through(&addr)
 			if admitted {
 				p.admit(o.Key.ID())
 			}
@@ -300,12 +302,8 @@ func TestClient_pinIsKeptOnceAdmitted(t *testing.T) {
 			t.Fatal(h, err)
 		}
 		p.stop()
-		ln, err := net.Listen("tcp4", p.addr.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		newProxy().serveOn(t, ln, nil)
-		_, err = c.Hello(t.Context())
+		addr = newProxy().serve(t, nil).addr
+		_, err := c.Hello(t.Context())
 		if _, refused := errors.AsType[*identity.PinError](err); refused != admitted || !admitted && err != nil {
 			t.Errorf("admitted %t: error %v", admitted, err)
 		}
@@ -314,16 +312,16 @@ func TestClient_pinIsKeptOnceAdmitted(t *testing.T) {
 
 func TestClient_repeatsAfterARestart(t *testing.T) {
 	p := newProxy().serve(t, nil)
-	c := p.client(t, func(o *peerapi.ClientOptions) { p.admit(o.Key.ID()) })
+	addr := p.addr
+	c := p.client(t, func(o *peerapi.ClientOptions) {
+		o.Dial = through(&addr)
+		p.admit(o.Key.ID())
+	})
 	if _, err := c.Reserve(t.Context(), reserveOne("a")); err != nil {
 		t.Fatal(err)
 	}
 	p.stop()
-	ln, err := net.Listen("tcp4", p.addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.serveOn(t, ln, nil)
+	addr = p.serve(t, nil).addr
 	if _, err := c.Reserve(t.Context(), reserveOne("a")); err != nil {
 		t.Errorf("after a restart: %v", err)
 	}

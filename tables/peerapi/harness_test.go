@@ -136,6 +136,14 @@ func (p *proxy) client(t testing.TB, change func(*peerapi.ClientOptions)) *peera
 	return c
 }
 
+// through makes a client reach whatever listens at *addr by now, under the
+// address that it has always known.
+func through(addr *netip.AddrPort) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, addr.String())
+	}
+}
+
 // admit lets a node in that did not join.
 func (p *proxy) admit(id identity.ID) {
 	p.mu.Lock()

@@ -59,18 +59,15 @@ func TestJoin_pins(t *testing.T) {
 	token := identity.NewToken()
 	p := newProxy().serve(t, nil)
 	p.tokens = []identity.Token{token}
-	c := p.client(t, func(o *peerapi.ClientOptions) { o.Token = token })
+	addr := p.addr
+	c := p.client(t, func(o *peerapi.ClientOptions) { o.Token, o.Dial = token, through(&addr) })
 	if err := c.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	p.stop()
-	ln, err := net.Listen("tcp4", p.addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
 	other := newProxy()
 	other.tokens = p.tokens
-	other.serveOn(t, ln, nil)
+	addr = other.serve(t, nil).addr
 	if _, ok := errors.AsType[*identity.PinError](c.Connect(t.Context())); !ok {
 		t.Error("another proxy with the same token was accepted")
 	}
