@@ -143,7 +143,7 @@ func (s *server) load() error {
 	}
 	s.link = &link{
 		client: peerapi.NewClient(peerapi.ClientOptions{
-			Key: s.key, Host: s.o.Host, Port: s.o.Port, Pin: pin, Token: token, Name: s.o.Name,
+			Key: s.key, Host: s.o.Host, Port: s.o.Port, Pin: pin, Token: token, Join: known.Pin == "", Name: s.o.Name,
 		}),
 		backoff: new(child.Backoff),
 		log:     s.log.With("component", "link"),
@@ -249,6 +249,7 @@ func (s *server) stop(ctx context.Context) error {
 		if _, err := s.link.client.Report(bye, peerapi.ReportRequest{Left: true}); err != nil {
 			s.log.Warn("telling the reverse proxy that p2prc leaves", "err", err)
 		}
+		s.frpc.leave()
 		return nil
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)

@@ -206,6 +206,14 @@ func (f *frpc) stop(ctx context.Context) error {
 	return err
 }
 
+// leave lets frpc run on for a later p2prc.
+func (f *frpc) leave() {
+	if f.proc != nil {
+		f.proc.Release()
+		f.proc, f.api = nil, nil
+	}
+}
+
 // newAdmin is where a child's admin API will listen: a port that was free a
 // moment ago, and a password of this start. A child that finds the port taken
 // ends, and the next start asks for another.

@@ -94,6 +94,9 @@ func (s *server) pass(ctx context.Context) error {
 	if changed {
 		s.probeNow(now)
 	}
+	if f := s.shutOut(); f != nil {
+		return f
+	}
 	if f := s.frpc.reap(now); f != nil {
 		return f
 	}

@@ -152,6 +152,15 @@ func (s *server) notGranted(batch []*mapping, err error) error {
 	return nil
 }
 
+// shutOut is set once the proxy has revoked this node: no waiting cures that.
+func (s *server) shutOut() *Failure {
+	_, err := s.link.state()
+	if r, ok := errors.AsType[*peerapi.Refusal](err); ok && r.Code == peerapi.CodeRevoked {
+		return refusal(s.proxy(), s.key.ID(), err)
+	}
+	return nil
+}
+
 func (s *server) proxyName(m *mapping) string {
 	return frpconf.ProxyName(string(s.key.ID()), m.Name)
 }

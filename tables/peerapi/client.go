@@ -38,6 +38,9 @@ type ClientOptions struct {
 	// to give that another proxy would honour, and gets nothing secret.
 	Pin   identity.ID
 	Token identity.Token
+	// Join proves the token at once, although there is a Pin: this node was never
+	// admitted there, and to ask first would be a knock.
+	Join bool
 
 	Name    string        // what this node calls itself
 	Timeout time.Duration // of one call with everything in it; 0: 15 s
