@@ -175,7 +175,10 @@ func TestSecretsDoNotPrint(t *testing.T) {
 			T identity.Token
 			J identity.Join
 		}{key, token, join},
-		inner{key, token, join}, &inner{key, token, join}, []any{key, token, join}, map[string]any{"k": key, "t": token},
+		inner{key, token, join},
+		&inner{key, token, join},
+		[]any{key, token, join},
+		map[string]any{"k": key, "t": token},
 	} {
 		out := printed(v)
 		for _, n := range needles {
