@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"strconv"
@@ -11,66 +14,89 @@ import (
 	"p2prc/tables"
 )
 
-// States of a socket in /proc/net: a listening TCP socket, an unconnected UDP one.
-const (
-	tcpListen = "0A"
-	udpUnconn = "07"
-)
+// procNet holds the kernel's tables of sockets, of this network namespace.
+const procNet = "/proc/self/net/"
 
-// readListeners reads the kernel's tables; false where /proc does not have them.
-func readListeners() (listeners, bool) {
-	l := listeners{tables.TCP: make(map[netip.AddrPort]bool), tables.UDP: make(map[netip.AddrPort]bool)}
-	known := false
-	for _, t := range []struct {
-		file, state string
-		proto       tables.Protocol
-	}{
-		{"/proc/net/tcp", tcpListen, tables.TCP}, {"/proc/net/tcp6", tcpListen, tables.TCP},
-		{"/proc/net/udp", udpUnconn, tables.UDP}, {"/proc/net/udp6", udpUnconn, tables.UDP},
-	} {
-		b, err := os.ReadFile(t.file)
-		if err != nil {
-			continue // no IPv6 here
+// readListeners reads who listens, without looking at what was not asked for.
+func readListeners(tcp, udp bool) (listeners, error) {
+	l := make(listeners)
+	if tcp {
+		if err := readProto(l, tables.TCP, "tcp"); err != nil {
+			return nil, err
 		}
-		known = true
-		parseListeners(b, t.state, l[t.proto])
 	}
-	return l, known
+	if udp {
+		if err := readProto(l, tables.UDP, "udp"); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
 }
 
-// parseListeners reads one table: a header, then lines of slot, local address,
-// remote address, state and more.
-func parseListeners(table []byte, state string, into map[netip.AddrPort]bool) {
-	_, rest, _ := bytes.Cut(table, []byte("\n"))
-	for line := range bytes.Lines(rest) {
+func readProto(l listeners, proto tables.Protocol, file string) error {
+	l[proto] = make(map[netip.AddrPort]bool)
+	for _, name := range []string{procNet + file, procNet + file + "6"} {
+		b, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) && name != procNet+file {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return fmt.Errorf("reading who listens: %w", err)
+		}
+		parseListeners(b, proto, l[proto])
+	}
+	return nil
+}
+
+// States of a socket in /proc/net (linux/include/net/tcp_states.h).
+const (
+	stateListen = "0A" // TCP
+	stateClose  = "07" // UDP that is not connected to anybody
+)
+
+// parseListeners reads one table: a header, then a line for each socket with
+// its number, local address, remote address, state and more.
+func parseListeners(table []byte, proto tables.Protocol, into map[netip.AddrPort]bool) {
+	want := stateListen
+	if proto == tables.UDP {
+		want = stateClose
+	}
+	_, rows, _ := bytes.Cut(table, []byte("\n"))
+	for line := range bytes.Lines(rows) {
 		f := bytes.Fields(line)
-		if len(f) < 4 || string(f[3]) != state {
+		if len(f) < 4 || string(f[3]) != want {
 			continue
 		}
-		if a, ok := parseAddr(string(f[1])); ok {
+		if a, ok := parseProcAddr(string(f[1])); ok {
 			into[a] = true
 		}
 	}
 }
 
-// parseAddr reads "0100007F:1F90": 32-bit words in the host's byte order, then
-// the port.
-func parseAddr(s string) (netip.AddrPort, bool) {
-	host, port, ok := bytes.Cut([]byte(s), []byte(":"))
-	if !ok {
+const (
+	hex4 = len("0100007F:1F90")
+	hex6 = len("00000000000000000000000001000000:1F90")
+)
+
+// parseProcAddr reads "0100007F:1F90", 127.0.0.1:8080 on a little-endian host:
+// words of 32 bits in the host's byte order, then the port. Addresses of IPv4
+// in IPv6 come out as IPv4.
+func parseProcAddr(s string) (netip.AddrPort, bool) {
+	if len(s) != hex4 && len(s) != hex6 {
 		return netip.AddrPort{}, false
 	}
-	raw, err := hex.DecodeString(string(host))
-	if err != nil || len(raw)%4 != 0 {
+	colon := len(s) - len(":1F90")
+	raw, err := hex.DecodeString(s[:colon])
+	if err != nil || s[colon] != ':' {
 		return netip.AddrPort{}, false
 	}
-	for i := 0; i < len(raw); i += 4 {
-		binary.NativeEndian.PutUint32(raw[i:], binary.BigEndian.Uint32(raw[i:]))
+	for w := raw; len(w) > 0; w = w[4:] {
+		binary.NativeEndian.PutUint32(w, binary.BigEndian.Uint32(w))
 	}
-	ip, ok := netip.AddrFromSlice(raw)
-	n, err := strconv.ParseUint(string(port), 16, 16)
-	if !ok || err != nil {
+	port, err := strconv.ParseUint(s[colon+1:], 16, 16)
+	addr, ok := netip.AddrFromSlice(raw)
+	if err != nil || !ok {
 		return netip.AddrPort{}, false
 	}
-	return netip.AddrPortFrom(ip.Unmap(), uint16(n)), true
+	return netip.AddrPortFrom(addr.Unmap(), uint16(port)), true
 }

@@ -2,6 +2,8 @@
 
 package proof
 
-// readListeners: this system has no table that is cheap to read; services are
-// dialled.
-func readListeners() (listeners, bool) { return nil, false }
+import "errors"
+
+// readListeners has no table to read that would be cheap enough to read every
+// two seconds: services are dialled.
+func readListeners(tcp, udp bool) (listeners, error) { return nil, errors.ErrUnsupported }
