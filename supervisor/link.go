@@ -62,6 +62,7 @@ func (l *link) open(ctx context.Context) error {
 		if hello.Admitted {
 			l.mu.Lock()
 			l.hello, l.up, l.err = hello, true, nil
+			l.changed = true // tell it at once how the mappings are
 			l.mu.Unlock()
 			return nil
 		}
@@ -168,6 +169,9 @@ func refusal(proxy string, self identity.ID, err error) *Failure {
 			return fail(FRPUnusable, "install frp 0.61 or newer here", "reverse proxy %s: %w", proxy, err)
 		}
 		return fail(Other, "", "reverse proxy %s: %w", proxy, err)
+	}
+	if errors.Is(err, peerapi.ErrWrongProof) {
+		return fail(Refused, "p2prc --join-string at the reverse proxy prints its address and token", "reverse proxy %s: %w", proxy, err)
 	}
 	if errors.Is(err, peerapi.ErrNoP2PRC) {
 		return fail(ProxyUnreachable, "check the address and port; a reverse proxy is started with: p2prc -s --reverse-proxy", "reaching reverse proxy %s: %w", proxy, err)

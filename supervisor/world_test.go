@@ -54,7 +54,10 @@ func start(t *testing.T, dir string, run func(context.Context, supervisor.Common
 			},
 		})
 	}()
-	t.Cleanup(func() { r.end(nil) })
+	t.Cleanup(func() {
+		r.end(nil)
+		r.reap()
+	})
 	return r
 }
 
@@ -76,6 +79,16 @@ func (r *role) end(cause error) error {
 		}
 	})
 	return r.err
+}
+
+// reap ends an frp that a failed test left behind.
+func (r *role) reap() {
+	for _, name := range []string{"frps", "frpc"} {
+		run := filepath.Join(r.dir, "private", name+".run")
+		if proc, _, err := child.Adopt(child.Spec{Name: name, RunFile: run}); err == nil {
+			proc.Kill()
+		}
+	}
 }
 
 // failed waits for the role to end by itself.
