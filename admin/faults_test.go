@@ -73,7 +73,8 @@ func TestFaults_endless(t *testing.T) {
 		n, _ := io.Copy(w, admintest.Endless{})
 		sent <- n
 	}))
-	if _, err := admin.NewFRPC(at).Status(t.Context()); !errors.Is(err, admin.ErrNotOurs) {
+	// On a slow machine the time limit comes first.
+	if _, err := admin.NewFRPC(at).Status(t.Context()); !errors.Is(err, admin.ErrNotOurs) && !errors.Is(err, admin.ErrUnavailable) {
 		t.Errorf("Status: %v", err)
 	}
 	if n := <-sent; n > 32<<20 { // the limit, and what lies in sockets

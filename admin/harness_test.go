@@ -34,6 +34,7 @@ type reverseProxy struct {
 	version  string
 	conf     frpconf.Server
 	certFile string
+	gateCert string
 	proc     *frptest.Process
 
 	mu     sync.Mutex // guards what follows
@@ -52,6 +53,7 @@ func newReverseProxy(t testing.TB, version string, change ...func(*frpconf.Serve
 
 	// The gate is checked by its own certificate, which only this frps trusts.
 	gateCert, gateKey := frptest.Cert(t, "gate")
+	rp.gateCert = gateCert
 	pair, err := tls.LoadX509KeyPair(gateCert, gateKey)
 	if err != nil {
 		t.Fatal(err)
@@ -82,18 +84,18 @@ func newReverseProxy(t testing.TB, version string, change ...func(*frpconf.Serve
 		rp.conf.Allow = only(frptest.Port(t))
 	}
 	rp.FRPS = admin.NewFRPS(endpoint(rp.conf.Admin))
-	rp.proc = frptest.Start(t, rp.spec(gateCert))
+	rp.proc = frptest.Start(t, rp.spec())
 	t.Cleanup(rp.Close)
 	return rp
 }
 
-func (rp *reverseProxy) spec(gateCert string) frptest.Spec {
+func (rp *reverseProxy) spec() frptest.Spec {
 	return frptest.Spec{
 		Name:    "frps",
 		Version: rp.version,
 		Config:  encode(rp.t, rp.conf),
 		Admin:   rp.conf.Admin.Addr,
-		Env:     []string{"SSL_CERT_FILE=" + gateCert, "SSL_CERT_DIR=/nonexistent"},
+		Env:     []string{"SSL_CERT_FILE=" + rp.gateCert, "SSL_CERT_DIR=/nonexistent"},
 	}
 }
 

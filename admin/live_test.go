@@ -21,6 +21,7 @@ import (
 
 // eachVersion runs a test against every frp.
 func eachVersion(t *testing.T, test func(t *testing.T, version string)) {
+	t.Parallel()
 	for _, version := range frptest.Versions {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
@@ -385,6 +386,24 @@ func TestLive_loginRefused(t *testing.T) {
 			if out := s.proc.Output(); !strings.Contains(out, test.says) || strings.Contains(out, "\x1b") {
 				t.Errorf("%s: frpc said %s", test.name, out)
 			}
+		}
+	})
+}
+
+// Who takes the gate's port while p2prc is down has another certificate: frps
+// says no, and the impostor hears nothing.
+func TestLive_impostorAtTheGate(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version string) {
+		rp := newReverseProxy(t, version)
+		rp.proc.Kill()
+		rp.gateCert, _ = frptest.Cert(t, "gate") // the true one, not that of who listens
+		rp.proc = frptest.Start(t, rp.spec())
+		s := rp.newServer()
+		if code := s.proc.ExitCode(); code != 1 || !strings.Contains(s.proc.Output(), "send Login request to plugin error") {
+			t.Errorf("frpc ended with %d: %s", code, s.proc.Output())
+		}
+		if got := rp.questions(func(admin.GateRequest) bool { return true }); len(got) != 0 {
+			t.Errorf("the impostor was asked %+v", got)
 		}
 	})
 }

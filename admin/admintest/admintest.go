@@ -130,6 +130,16 @@ func slow(w http.ResponseWriter, r *http.Request) {
 // Endless is JSON that never begins.
 type Endless struct{}
 
-var blank = strings.Repeat(" ", 32<<10)
+var blank = strings.Repeat(" ", 256<<10)
 
 func (Endless) Read(p []byte) (int, error) { return copy(p, blank), nil }
+
+// WriteTo spares io.Copy its small buffer.
+func (Endless) WriteTo(w io.Writer) (n int64, err error) {
+	for err == nil {
+		var m int
+		m, err = io.WriteString(w, blank)
+		n += int64(m)
+	}
+	return n, err
+}
