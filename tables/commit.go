@@ -26,6 +26,8 @@ const (
 	// That costs two syncs and a copy of the file; above, views read the
 	// journal's tail until Serve has written.
 	smallTable = 2_000
+
+	usualLine = 640 // bytes of the journal, to save copying
 )
 
 // change is one line of the journal and what it does to memory.
@@ -158,7 +160,8 @@ func (s *Store) rewriteJournal() error {
 
 	now := s.now()
 	rows := len(mappings) + len(proxies) + len(reservations)
-	state := appendLine(nil, seq, rows > 0, kindBegin, now, fmt.Appendf(nil, `{"format":%d}`, journalFormat))
+	state := make([]byte, 0, (rows+1)*usualLine)
+	state = appendLine(state, seq, rows > 0, kindBegin, now, fmt.Appendf(nil, `{"format":%d}`, journalFormat))
 	add := func(kind string, row []byte, err error) error {
 		if err != nil {
 			return fmt.Errorf("encoding a row of kind %s: %w", kind, err)

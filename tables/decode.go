@@ -115,6 +115,11 @@ func decodeRows[K comparable, R any](k *kind[K, R], raw [][]byte) ([]R, error) {
 }
 
 func decodeRow[K comparable, R any](k *kind[K, R], raw []byte) (R, error) {
+	if k.fast != nil {
+		if row, ok := k.fast(raw); ok {
+			return k.check(row)
+		}
+	}
 	var row R
 	if err := json.Unmarshal(raw, &row); err != nil {
 		return row, err

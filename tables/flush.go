@@ -139,7 +139,13 @@ func (s *Store) writeIPTable() error {
 	mappings, proxies := s.mappings.entries(), s.proxies.entries()
 	s.mu.Unlock()
 
-	data, err := encodeIPTable(rowsOf(mappings), rowsOf(proxies))
+	var nodes []Mapping
+	for _, e := range mappings {
+		if e.row.Node {
+			nodes = append(nodes, e.row)
+		}
+	}
+	data, err := encodeIPTable(nodes, rowsOf(proxies))
 	if err == nil && s.ipWritten != nil && bytes.Equal(data, s.ipWritten) {
 		return nil
 	}

@@ -38,7 +38,8 @@ type ipAddress struct {
 }
 
 // encodeIPTable derives the IP table: every reverse proxy at its own address,
-// and every server behind NAT at its proxy's address and bind port.
+// and every server behind NAT at its proxy's address and bind port, which the
+// mapping of the node itself leads to.
 func encodeIPTable(mappings []Mapping, proxies []ReverseProxy) ([]byte, error) {
 	latency := make(map[identity.ID]time.Duration, len(proxies))
 	var rows []ipAddress

@@ -19,6 +19,7 @@ type kind[K comparable, R any] struct {
 	put, drop    string // its changes in the journal
 	key          func(R) K
 	compare      func(a, b K) int
+	fast         func([]byte) (R, bool)             // decodes the usual layout; may be nil
 	check        func(R) (R, error)                 // the row as it is stored, which reads back equal
 	note         func(stored, measured R) (R, bool) // false: it was measured on something else
 	proof        func(*R) proof
@@ -46,6 +47,7 @@ var mappingKind = &kind[MappingKey, Mapping]{
 	compare: func(a, b MappingKey) int {
 		return cmp.Or(cmp.Compare(a.ProxyID, b.ProxyID), cmp.Compare(a.NodeID, b.NodeID), cmp.Compare(a.Name, b.Name))
 	},
+	fast:  fastMapping,
 	check: checkMapping,
 	note: func(m, measured Mapping) (Mapping, bool) {
 		if m.LeaseID != measured.LeaseID || m.Public() != measured.Public() || m.Type != measured.Type {

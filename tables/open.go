@@ -103,32 +103,27 @@ func keepCorrupt[K comparable, R any](s *Store, k *kind[K, R], err error) error 
 
 // restore fills t from the journal's rows and what the snapshot knows better.
 func restore[K comparable, R any](s *Store, t *table[K, R], own map[K]ownRow[R], last uint64, snap *snapshot[R]) {
-	rows := make(map[K]R, len(own))
-	for key, o := range own {
-		rows[key] = o.row
-	}
-	switch {
-	case snap == nil:
-	case snap.Seq > last:
+	if snap != nil && snap.Seq > last {
 		// Commits reach the journal first, so it is the journal that lost some.
 		s.log.Error("a table file knows more than the journal: its rows are taken", "path", t.file)
-		clear(rows)
+		clear(own)
 		for _, r := range snap.rows {
-			rows[t.key(r)] = r
+			own[t.key(r)] = ownRow[R]{r, snap.Seq}
 		}
-	default:
+	} else if snap != nil {
 		for _, r := range snap.rows {
-			key := t.key(r)
-			if o, ok := own[key]; ok && o.seq <= snap.Seq {
-				rows[key], _ = t.note(o.row, r)
+			if o, ok := own[t.key(r)]; ok && o.seq <= snap.Seq {
+				o.row, _ = t.note(o.row, r)
+				own[t.key(r)] = o
 			}
 		}
 	}
-	for _, r := range rows {
+	t.rows = make(map[K]*entry[R], len(own))
+	for _, o := range own {
 		if t.proof != nil && (snap == nil || !snap.Left) {
-			t.proof(&r).withdraw("p2prc was started again and has not proved it yet")
+			t.proof(&o.row).withdraw("p2prc was started again and has not proved it yet")
 		}
-		t.set(&entry[R]{row: r})
+		t.set(&entry[R]{row: o.row})
 	}
 	t.changed = t.file != ""
 }

@@ -135,12 +135,12 @@ func (s *scan) end(rest []byte, number, pending int) {
 		return
 	}
 	start := fmt.Appendf(nil, `{"seq":%d`, s.next(pending))
-	begun := bytes.HasPrefix(rest, start) || bytes.HasPrefix(start, rest)
-	empty := len(bytes.Trim(rest, "\x00")) == 0
+	written := bytes.TrimRight(rest, "\x00")
+	begun := bytes.HasPrefix(written, start) || bytes.HasPrefix(start, written)
 	switch {
 	case s.size == 0:
 		s.damage = errors.New("it is empty")
-	case s.good > 0 && (begun && !lostItsEnd(rest) || empty):
+	case s.good > 0 && begun && !lostItsEnd(rest):
 		s.torn = true
 	default:
 		s.damage = fmt.Errorf("line %d: it has no end", number)

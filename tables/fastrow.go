@@ -1,0 +1,104 @@
+package tables
+
+import (
+	"encoding"
+	"strconv"
+	"strings"
+
+	"p2prc/tables/identity"
+)
+
+// fastMapping decodes a mapping that is laid out exactly as encode writes it,
+// and leaves everything else to encoding/json: other orders, escapes, what is
+// not ASCII. It is a fifth of the work, which is what lets a view show 100,000
+// mappings in well under a second. A name cannot stand twice in that layout.
+func fastMapping(raw []byte) (m Mapping, ok bool) {
+	c := cursor{rest: string(raw), ok: true}
+	c.skip(`{"server_name":`)
+	m.ServerName = c.text()
+	c.skip(`,"address":`)
+	c.parse(&m.Address)
+	c.skip(`,"type":`)
+	m.Type = Protocol(c.text())
+	c.skip(`,"bind_port":`)
+	m.BindPort = uint16(c.number(16))
+	c.skip(`,"name":`)
+	m.Name = c.text()
+	c.skip(`,"local_address":`)
+	c.parse(&m.LocalAddress)
+	c.skip(`,"state":`)
+	m.State = State(c.text())
+	c.skip(`,"reason":`)
+	m.Reason = c.text()
+	if c.has(`,"verified_at":`) {
+		c.parse(&m.VerifiedAt)
+	}
+	c.skip(`,"proved_by":`)
+	m.ProvedBy = c.text()
+	if c.has(`,"lease_until":`) {
+		c.parse(&m.LeaseUntil)
+	}
+	c.skip(`,"node_id":`)
+	m.NodeID = identity.ID(c.text())
+	c.skip(`,"proxy_id":`)
+	m.ProxyID = identity.ID(c.text())
+	c.skip(`,"serial":`)
+	m.Serial = c.number(64)
+	c.skip(`,"lease_id":`)
+	m.LeaseID = c.text()
+	m.Node = c.has(`,"node":true`)
+	c.skip(`}`)
+	return m, c.ok && c.rest == ""
+}
+
+// cursor walks through JSON that it knows the order of.
+type cursor struct {
+	rest string
+	ok   bool // nothing unexpected was met
+}
+
+// has goes over literal if it is next.
+func (c *cursor) has(literal string) bool {
+	rest, found := strings.CutPrefix(c.rest, literal)
+	c.rest = rest
+	return found
+}
+
+func (c *cursor) skip(literal string) { c.ok = c.has(literal) && c.ok }
+
+// text is a string without escapes.
+func (c *cursor) text() string {
+	if c.ok && strings.HasPrefix(c.rest, `"`) {
+		for i := 1; i < len(c.rest); i++ {
+			switch b := c.rest[i]; {
+			case b == '"':
+				s := c.rest[1:i]
+				c.rest = c.rest[i+1:]
+				return s
+			case b == '\\' || b < ' ' || b > '~':
+				c.ok = false
+				return ""
+			}
+		}
+	}
+	c.ok = false
+	return ""
+}
+
+// parse is a string that v reads, as encoding/json has it do.
+func (c *cursor) parse(v encoding.TextUnmarshaler) {
+	s := c.text()
+	c.ok = c.ok && v.UnmarshalText([]byte(s)) == nil
+}
+
+// number is an unsigned decimal number.
+func (c *cursor) number(bits int) uint64 {
+	i := 0
+	for i < len(c.rest) && '0' <= c.rest[i] && c.rest[i] <= '9' {
+		i++
+	}
+	n, err := strconv.ParseUint(c.rest[:i], 10, bits)
+	c.ok = c.ok && err == nil && (i == 1 || c.rest[0] != '0') // JSON knows no leading zeros
+	c.rest = c.rest[i:]
+	return n
+}
