@@ -53,6 +53,7 @@ type server struct {
 	jump    jumpWatch
 	suspect bool // the clock jumped: every row waits for its renewal
 	told    bool // the first Mapped was sent
+	fresh   bool // frpc changed: the rows that are up were proved anew
 }
 
 // Connect runs the role `--connect-reverse-proxy` until ctx ends. A wanted

@@ -77,7 +77,7 @@ func (s *server) idle(now time.Time) time.Duration {
 		}
 	}
 	for _, t := range s.tunnels {
-		if t.due.Before(next) {
+		if !t.due.IsZero() && t.due.Before(next) {
 			next = t.due
 		}
 	}
@@ -105,6 +105,10 @@ func (s *server) pass(ctx context.Context) error {
 	}
 	s.dialPorts(ctx)
 	started := s.configure(ctx)
+	if started { // what was proved was proved through another frpc
+		s.fresh = true
+		s.probeNow(time.Now())
+	}
 	s.askFRPC(ctx, started, frpsUp)
 	s.probeTunnels(ctx)
 	s.lookAtServices(ctx)
@@ -291,8 +295,7 @@ func (s *server) probeTunnels(ctx context.Context) {
 		switch {
 		case !t.canary.holds(now) || !t.canary.port.ok || !t.canary.frp.ok:
 			_, why := t.canary.judge(now, yes("", now), s.linkReason())
-			t.verdict, t.due = no(why.kind, why.reason), now.Add(canaryEvery)
-			t.misses = 0
+			t.verdict, t.due, t.misses = no(why.kind, why.reason), time.Time{}, 0
 			continue
 		case now.Before(t.due):
 			continue

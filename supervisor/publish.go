@@ -145,13 +145,15 @@ func (s *server) publish(ctx context.Context) error {
 	}
 	if hello.Proxy.NodeID != "" {
 		row := s.proxyRow(hello, link, now)
-		if row.Serial != s.known.Serial || row.NodeID != s.known.NodeID {
+		switch {
+		case row.Serial != s.known.Serial || row.NodeID != s.known.NodeID:
 			commit.Proxies = append(commit.Proxies, row)
-			s.known = row
-		} else {
+		case row.State != s.known.State || row.Reason != s.known.Reason || !row.VerifiedAt.Equal(s.known.VerifiedAt):
 			note.Proxies = append(note.Proxies, row)
 		}
+		s.known = row
 	}
+	s.fresh = false
 	if err := s.put(commit, note); err != nil {
 		return err
 	}
@@ -189,7 +191,7 @@ func (s *server) row(m *mapping, hello peerapi.Hello, state tables.State, why ve
 	}
 	if state == tables.Up {
 		r.ProvedBy = why.by
-		if m.row.State != tables.Up || now.Sub(m.row.VerifiedAt) >= reportEvery {
+		if m.row.State != tables.Up || s.fresh || now.Sub(m.row.VerifiedAt) >= reportEvery {
 			r.VerifiedAt = now.UTC().Truncate(time.Millisecond)
 		}
 	} else {

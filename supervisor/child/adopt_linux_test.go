@@ -95,6 +95,24 @@ func TestAdopt_orphanOfAHalfStart(t *testing.T) {
 	}
 }
 
+// What an orphan has started carries its nonce too, but is not the child.
+func TestAdopt_orphanIsDead(t *testing.T) {
+	t.Parallel()
+	s := fakeSpec(t, "forks")
+	o := startOther(t, "start unrecorded", s, nil)
+	pid := o.pid()
+	awaitPair(t, s)
+	o.kill()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "its end", func() bool { return len(alive(s)) == 1 })
+	t.Cleanup(func() { _ = syscall.Kill(-pid, syscall.SIGKILL) }) // the group lives as long as a member
+	if p, _, err := child.Adopt(s); !errors.Is(err, child.ErrNoChild) {
+		t.Errorf("got %v, %v, want ErrNoChild", p, err)
+	}
+}
+
 // p2prc is killed at some moment of a start: the child is then found, or there
 // is none.
 func TestAdopt_killedAnyTime(t *testing.T) {

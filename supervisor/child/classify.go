@@ -52,32 +52,50 @@ type rule struct {
 // What frps and frpc print last when they end with code 1, tried with 0.61.0,
 // 0.65.0 and 0.70.1 (classify_frp_test.go). First match wins.
 var fatalRules = []rule{
-	{TooOldFRP, true, regexp.MustCompile(`^Error: unknown (shorthand )?flag|json: unknown field `),
-		"this release of frp does not know an option or a setting that it was given"},
-	{NoAddress, false, regexp.MustCompile(`bind: (cannot assign requested address|can't assign|The requested address is not valid)`),
-		"the address to listen on does not belong to this host"},
-	{BadConfig, true, regexp.MustCompile(`^(json|toml|yaml|template): |unmarshal|unknown (proxy|visitor|plugin) type|must be in the range|optional values are|is duplicated|^invalid |should not be|must be specified|^(open|read|stat) .*(no such file|cannot find|is a directory|permission denied)`),
-		"its configuration is not valid"},
+	{
+		TooOldFRP, true, regexp.MustCompile(`^Error: unknown (shorthand )?flag|json: unknown field `),
+		"this release of frp does not know an option or a setting that it was given",
+	},
+	{
+		NoAddress, false, regexp.MustCompile(`bind: (cannot assign requested address|can't assign|The requested address is not valid)`),
+		"the address to listen on does not belong to this host",
+	},
+	{
+		BadConfig, true, regexp.MustCompile(`^(json|toml|yaml|template): |unmarshal|unknown (proxy|visitor|plugin) type|must be in the range|optional values are|is duplicated|^invalid |should not be|must be specified|^(open|read|stat) .*(no such file|cannot find|is a directory|permission denied)`),
+		"its configuration is not valid",
+	},
 }
 
 // What stands behind "login to the server failed: ". Only what was written into
 // the config is permanent: the rest may be another story in a minute. They are
 // anchored, for the last one's words are p2prc's and may contain any other's.
 var loginRules = []rule{
-	{GateDown, false, regexp.MustCompile(`^send Login request to plugin error`),
-		"the reverse proxy's p2prc does not answer its frps"},
-	{WrongToken, false, regexp.MustCompile(`^token in login doesn't match`),
-		"the reverse proxy has another frp token"},
-	{WrongCertificate, false, regexp.MustCompile(`^(remote error: )?(tls|x509): `),
-		"the reverse proxy's frps does not show the expected certificate"},
-	{BadConfig, true, regexp.MustCompile(`^open .*(no such file|cannot find|permission denied|Access is denied)`),
-		"its configuration names a file that cannot be read"},
-	{Unreachable, false, regexp.MustCompile(`^(dial|lookup) `),
-		"the reverse proxy's frps cannot be reached"},
+	{
+		GateDown, false, regexp.MustCompile(`^send Login request to plugin error`),
+		"the reverse proxy's p2prc does not answer its frps",
+	},
+	{
+		WrongToken, false, regexp.MustCompile(`^token in login doesn't match`),
+		"the reverse proxy has another frp token",
+	},
+	{
+		WrongCertificate, false, regexp.MustCompile(`^(remote error: )?(tls|x509): `),
+		"the reverse proxy's frps does not show the expected certificate",
+	},
+	{
+		BadConfig, true, regexp.MustCompile(`^open .*(no such file|cannot find|permission denied|Access is denied)`),
+		"its configuration names a file that cannot be read",
+	},
+	{
+		Unreachable, false, regexp.MustCompile(`^(dial|lookup) `),
+		"the reverse proxy's frps cannot be reached",
+	},
 	// Also what a wrong certificate looks like: 0.61.0 and 0.65.0 always say
 	// "session shutdown" then, 0.70.1 five times out of eight.
-	{HungUp, false, regexp.MustCompile(`^((unexpected )?EOF|stream (closed|reset)|session shutdown|i/o deadline reached|(keepalive|connection write) timeout|context deadline exceeded|(read|write) (tcp|udp) .*)$`),
-		"the reverse proxy's frps closed the connection during the login"},
+	{
+		HungUp, false, regexp.MustCompile(`^((unexpected )?EOF|stream (closed|reset)|session shutdown|i/o deadline reached|(keepalive|connection write) timeout|context deadline exceeded|(read|write) (tcp|udp) .*)$`),
+		"the reverse proxy's frps closed the connection during the login",
+	},
 	{Refused, false, regexp.MustCompile(``), "the reverse proxy refused the login"},
 }
 

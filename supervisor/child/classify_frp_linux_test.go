@@ -77,8 +77,10 @@ func classifyRelease(t *testing.T, version string) {
 		{"without TLS", frpc(port, token+"transport.tls.enable=false"), child.HungUp, false, 0, ""},
 		{"gate down", frpc(gatedPort, token), child.GateDown, false, 0, "plugin error"},
 		{"gate refuses", frpc(refuserPort, token), child.Refused, false, 0, "not today (p2prc)"},
-		{"wrong certificate", frpc(port, token+fmt.Sprintf("transport.tls.trustedCaFile=%q\ntransport.tls.serverName=\"p2prc\"", otherCert)),
-			child.WrongCertificate, false, 0, ""},
+		{
+			"wrong certificate", frpc(port, token+fmt.Sprintf("transport.tls.trustedCaFile=%q\ntransport.tls.serverName=\"p2prc\"", otherCert)),
+			child.WrongCertificate, false, 0, "",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

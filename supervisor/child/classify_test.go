@@ -26,33 +26,60 @@ func TestClassify(t *testing.T) {
 		want child.Verdict // without Reason
 	}{
 		{"nothing said", failed(), child.Verdict{Kind: child.Unknown}},
-		{"no rule for it", failed(logged, "create nat hole controller error, x"),
-			child.Verdict{Kind: child.Unknown, Line: "create nat hole controller error, x"}},
-		{"only log lines", failed(logged),
-			child.Verdict{Kind: child.Unknown, Line: "[26ff8f769bd82337] start error: port unavailable"}},
+		{
+			"no rule for it", failed(logged, "create nat hole controller error, x"),
+			child.Verdict{Kind: child.Unknown, Line: "create nat hole controller error, x"},
+		},
+		{
+			"only log lines", failed(logged),
+			child.Verdict{Kind: child.Unknown, Line: "[26ff8f769bd82337] start error: port unavailable"},
+		},
 		{"info is not an error", failed("2026-11-23 09:31:34 [I] [x.go:1] stopped"), child.Verdict{Kind: child.Unknown}},
-		{"port in the log only", failed("2026-11-23 09:31:34.662 [W] [x.go:1] new proxy [a] type [tcp] error: listen tcp :20000: bind: address already in use"),
-			child.Verdict{Kind: child.Unknown, Line: "new proxy [a] type [tcp] error: listen tcp :20000: bind: address already in use"}},
-		{"IPv6", failed("listen tcp [::1]:7400: bind: address already in use"),
-			child.Verdict{Kind: child.PortTaken, Permanent: true, Port: 7400, Line: "listen tcp [::1]:7400: bind: address already in use"}},
-		{"privileged", failed("listen tcp 0.0.0.0:443: bind: permission denied"),
-			child.Verdict{Kind: child.NotPermitted, Permanent: true, Port: 443, Line: "listen tcp 0.0.0.0:443: bind: permission denied"}},
-		{"Windows", failed("listen tcp 127.0.0.1:7400: bind: Only one usage of each socket address (protocol/network address/port) is normally permitted."),
-			child.Verdict{Kind: child.PortTaken, Permanent: true, Port: 7400,
-				Line: "listen tcp 127.0.0.1:7400: bind: Only one usage of each socket address (protocol/network address/port) is normally permitted."}},
+		{
+			"port in the log only", failed("2026-11-23 09:31:34.662 [W] [x.go:1] new proxy [a] type [tcp] error: listen tcp :20000: bind: address already in use"),
+			child.Verdict{Kind: child.Unknown, Line: "new proxy [a] type [tcp] error: listen tcp :20000: bind: address already in use"},
+		},
+		{
+			"IPv6", failed("listen tcp [::1]:7400: bind: address already in use"),
+			child.Verdict{Kind: child.PortTaken, Permanent: true, Port: 7400, Line: "listen tcp [::1]:7400: bind: address already in use"},
+		},
+		{
+			"privileged", failed("listen tcp 0.0.0.0:443: bind: permission denied"),
+			child.Verdict{Kind: child.NotPermitted, Permanent: true, Port: 443, Line: "listen tcp 0.0.0.0:443: bind: permission denied"},
+		},
+		{
+			"Windows", failed("listen tcp 127.0.0.1:7400: bind: Only one usage of each socket address (protocol/network address/port) is normally permitted."),
+			child.Verdict{
+				Kind: child.PortTaken, Permanent: true, Port: 7400,
+				Line: "listen tcp 127.0.0.1:7400: bind: Only one usage of each socket address (protocol/network address/port) is normally permitted.",
+			},
+		},
 		{"gate's own words", failed(refused), child.Verdict{Kind: child.Refused, Line: "lease expired (p2prc)"}},
-		{"gate's words are its own", failed("login to the server failed: read EOF timeout: tls: open x: no such file"),
-			child.Verdict{Kind: child.Refused, Line: "read EOF timeout: tls: open x: no such file"}},
-		{"black hole", failed("login to the server failed: dial tcp 203.0.113.7:7000: i/o timeout"),
-			child.Verdict{Kind: child.Unreachable, Line: "dial tcp 203.0.113.7:7000: i/o timeout"}},
+		{
+			"gate's words are its own", failed("login to the server failed: read EOF timeout: tls: open x: no such file"),
+			child.Verdict{Kind: child.Refused, Line: "read EOF timeout: tls: open x: no such file"},
+		},
+		{
+			"black hole", failed("login to the server failed: dial tcp 203.0.113.7:7000: i/o timeout"),
+			child.Verdict{Kind: child.Unreachable, Line: "dial tcp 203.0.113.7:7000: i/o timeout"},
+		},
 		{"killed", child.Exit{Known: true, Code: -1, Signal: syscall.SIGKILL, Tail: []string{taken}}, child.Verdict{Kind: child.Killed}},
 		{"ended", child.Exit{Known: true, Tail: []string{logged}}, child.Verdict{Kind: child.Ended}},
-		{"panic", child.Exit{Known: true, Code: 2, Tail: []string{"panic: oops", "", "goroutine 1 [running]:", "main.main()"}},
-			child.Verdict{Kind: child.Crashed, Line: "panic: oops"}},
-		{"long trace", child.Exit{Known: true, Code: 2, Tail: []string{"goroutine 1 [running]:", "main.main()"}},
-			child.Verdict{Kind: child.Crashed, Line: "main.main()"}},
-		{"adopted: never permanent", child.Exit{Adopted: true, Tail: []string{taken}},
-			child.Verdict{Kind: child.PortTaken, Port: 7000, Line: taken}},
+		{
+			"panic",
+			child.Exit{Known: true, Code: 2, Tail: []string{"panic: oops", "", "goroutine 1 [running]:", "main.main()"}},
+			child.Verdict{Kind: child.Crashed, Line: "panic: oops"},
+		},
+		{
+			"long trace",
+			child.Exit{Known: true, Code: 2, Tail: []string{"goroutine 1 [running]:", "main.main()"}},
+			child.Verdict{Kind: child.Crashed, Line: "main.main()"},
+		},
+		{
+			"adopted: never permanent",
+			child.Exit{Adopted: true, Tail: []string{taken}},
+			child.Verdict{Kind: child.PortTaken, Port: 7000, Line: taken},
+		},
 		{"adopted, silent", child.Exit{Adopted: true}, child.Verdict{Kind: child.Unknown}},
 	}
 	for _, tt := range tests {

@@ -43,13 +43,13 @@ func inspect(pid int) (facts, error) {
 // parseStat reads /proc/PID/stat (proc_pid_stat(5)). The command name before
 // the last parenthesis may hold anything, also parentheses and spaces.
 func parseStat(b []byte) (facts, error) {
-	_, rest, ok := cutLast(b, ')')
-	fields := strings.Fields(string(rest))
+	name := bytes.LastIndexByte(b, ')')
+	fields := strings.Fields(string(b[name+1:]))
 	const (
 		state, parent, session = 0, 1, 3
 		start                  = 19 // field 22 of the file
 	)
-	if !ok || len(fields) <= start {
+	if name < 0 || len(fields) <= start {
 		return facts{}, errors.New("its stat file has too few fields")
 	}
 	f := facts{start: fields[start], ended: strings.Contains("ZXx", fields[state])}
@@ -57,14 +57,6 @@ func parseStat(b []byte) (facts, error) {
 	f.parent, err = strconv.Atoi(fields[parent])
 	f.session, err2 = strconv.Atoi(fields[session])
 	return f, errors.Join(err, err2)
-}
-
-func cutLast(b []byte, sep byte) (before, after []byte, found bool) {
-	i := bytes.LastIndexByte(b, sep)
-	if i < 0 {
-		return b, nil, false
-	}
-	return b[:i], b[i+1:], true
 }
 
 // exeOf follows the link to the running file itself, not to what stands at its

@@ -49,6 +49,10 @@ func TestStart_recordsTheChild(t *testing.T) {
 		}
 	}
 
+	if got := fmt.Sprintf("%v %+v %#v", p, p, p) + p.LogValue().String(); strings.Contains(got, "p4ss") || strings.Contains(got, "8443") {
+		t.Errorf("it prints its secrets: %s", got)
+	}
+
 	if err := p.UpdateRun("c1", "m2"); err != nil {
 		t.Fatal(err)
 	}

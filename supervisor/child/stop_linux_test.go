@@ -119,7 +119,7 @@ func TestStop_wholeGroup(t *testing.T) {
 			t.Run(name+" "+how, func(t *testing.T) {
 				s := fakeSpec(t, "forks")
 				p := start(s)
-				await(t, "its child", func() bool { return len(alive(s)) == 2 })
+				awaitPair(t, s)
 				if err := end(p); err != nil {
 					t.Fatal(err)
 				}
