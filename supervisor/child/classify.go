@@ -50,7 +50,7 @@ type rule struct {
 }
 
 // What frps and frpc print last when they end with code 1, tried with 0.61.0,
-// 0.65.0 and 0.70.1 (classify_frp_test.go). First match wins.
+// 0.65.0 and 0.70.1 (classify_frp_linux_test.go). First match wins.
 var fatalRules = []rule{
 	{
 		TooOldFRP, true, regexp.MustCompile(`^Error: unknown (shorthand )?flag|json: unknown field `),
