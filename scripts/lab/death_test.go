@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -114,6 +115,38 @@ func TestProxyRestart(t *testing.T) {
 	started := time.Now()
 	p.proxy.run(nil)
 	p.awaitBack("proxy stopped and started", started)
+}
+
+// TestBoot is F32: both hosts lost power, and are back one after the other. A
+// row of before is not up until it is proved again.
+func TestBoot(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	powerCut := func() {
+		for n, frp := range map[*node]string{p.proxy: "frps", p.server: "frpc"} {
+			n.kill()
+			n.killFRP(frp)
+		}
+	}
+	for _, order := range [][2]*node{{p.proxy, p.server}, {p.server, p.proxy}} {
+		first, last := order[0], order[1]
+		p.sub(first.name+" first", func(t *testing.T) {
+			powerCut()
+			first.run(nil)
+			holds(t, first.name+" alone", 3*time.Second, func() error {
+				for _, r := range first.rows() {
+					if r.State == "up" || r.Reason == "" {
+						return fmt.Errorf("%v", r)
+					}
+				}
+				return nil
+			})
+			t.Logf("at %s alone: %v", first.name, first.rows())
+			started := time.Now()
+			last.run(nil)
+			p.awaitBack("both are back, "+first.name+" first", started)
+		})
+	}
 }
 
 // held is a connection through the tunnel that is in use all the time.

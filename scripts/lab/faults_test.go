@@ -8,10 +8,13 @@ package lab
 // connections included. Nobody gets a reset.
 func (l *lab) blackHole() { l.nat.must("nft", "add rule ip lab faults drop") }
 
-// lossOut makes the router lose this share of what leaves the LAN.
-func (l *lab) lossOut(percent string) {
-	l.nat.must("nft", "add rule ip lab faults iifname in0 numgen random mod 100 < "+percent+" drop")
+// lossOut makes the router lose a third of what leaves the LAN.
+func (l *lab) lossOut() {
+	l.nat.must("nft", "add rule ip lab faults iifname in0 numgen random mod 100 < 30 drop")
 }
+
+// loss makes the router lose a third of all packets, so half of all round trips.
+func (l *lab) loss() { l.nat.must("nft", "add rule ip lab faults numgen random mod 100 < 30 drop") }
 
 // heal ends what the router does wrong.
 func (l *lab) heal() { l.nat.must("nft", "flush chain ip lab faults") }

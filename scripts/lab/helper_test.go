@@ -5,6 +5,7 @@ package lab
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -72,7 +73,7 @@ func serveWeb(args []string) error {
 }
 
 // serve hands each connection to a goroutine.
-func serve(addr string, handle func(*net.TCPConn)) error {
+func serve(addr string, handle func(net.Conn)) error {
 	ln, err := net.Listen("tcp4", addr)
 	if err != nil {
 		return err
@@ -84,16 +85,22 @@ func serve(addr string, handle func(*net.TCPConn)) error {
 		}
 		go func() {
 			defer conn.Close()
-			handle(conn.(*net.TCPConn))
+			handle(conn)
 		}()
 	}
 }
 
-// serveSink ADDR reads all of a connection and answers with its checksum.
+// serveSink ADDR reads a length and so many bytes, and answers with their
+// checksum. An end of file would not do: frp does not pass on that one half of
+// a connection was closed, it closes both (0.70.1, seen here).
 func serveSink(args []string) error {
-	return serve(args[0], func(conn *net.TCPConn) {
+	return serve(args[0], func(conn net.Conn) {
+		var n uint64
 		h := sha256.New()
-		if _, err := io.Copy(h, conn); err == nil {
+		if binary.Read(conn, binary.BigEndian, &n) != nil {
+			return
+		}
+		if _, err := io.CopyN(h, conn, int64(n)); err == nil {
 			_, _ = io.WriteString(conn, hex.EncodeToString(h.Sum(nil)))
 		}
 	})
@@ -101,7 +108,7 @@ func serveSink(args []string) error {
 
 // serveTCPEcho ADDR returns what it gets.
 func serveTCPEcho(args []string) error {
-	return serve(args[0], func(conn *net.TCPConn) { _, _ = io.Copy(conn, conn) })
+	return serve(args[0], func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
 }
 
 // serveEcho ADDR returns each datagram.
@@ -133,10 +140,10 @@ func send(args []string) error {
 		return err
 	}
 	defer conn.Close()
-	if _, err := io.Copy(conn, blob(n)); err != nil {
+	if err := binary.Write(conn, binary.BigEndian, uint64(n)); err != nil {
 		return err
 	}
-	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+	if _, err := io.Copy(conn, blob(n)); err != nil {
 		return err
 	}
 	_, err = io.Copy(os.Stdout, conn)

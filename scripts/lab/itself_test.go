@@ -84,7 +84,7 @@ remotePort = %d
 		})
 	}
 	l.sub("loss", func(t *testing.T) {
-		l.lossOut("50")
+		l.loss()
 		defer l.heal()
 		l.pub.startHelper("echo", pubAddr+":53")
 		await(t, "datagrams are lost, and some are not", readyLimit, func() error {

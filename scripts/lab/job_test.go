@@ -44,6 +44,9 @@ func TestJob(t *testing.T) {
 	server.run(nil)
 	t.Logf("every row up at both ends after %s", seconds(maps.awaitUp(upLimit, time.Time{}, server, proxy)))
 	ports := maps.ports(server)
+	if err := server.says("reachable  " + public(ports[ownPort])); err != nil {
+		t.Errorf("the user is not told: %v", err)
+	}
 	for name, port := range maps.ports(proxy) {
 		if ports[name] != port {
 			t.Errorf("%s has port %d at the reverse proxy, %d at the server", name, port, ports[name])

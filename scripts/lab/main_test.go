@@ -11,6 +11,7 @@
 package lab
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -130,10 +131,17 @@ func enter() error {
 	return nil
 }
 
+// atOnce is how many tests run at the same time: they wait more than they work.
+const atOnce = "4"
+
 // inside runs the tests. `ip netns` keeps its namespaces below /run, which is
 // the host's until something is mounted there.
 func inside(m *testing.M) int {
 	defer os.RemoveAll(filepath.Dir(os.Getenv(envProgram)))
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		fmt.Fprintf(os.Stderr, "lab: %v\n", err)
+		return 1
+	}
 	if err := syscall.Mount("none", "/run", "tmpfs", 0, ""); err != nil {
 		fmt.Fprintf(os.Stderr, "lab: mounting /run: %v\n", err)
 		return 1

@@ -5,10 +5,13 @@ package lab
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -91,7 +94,25 @@ table ip lab {
 END
 `
 
-var labs atomic.Int32
+var (
+	labs        atomic.Int32
+	readSources sync.Once
+)
+
+// readModule looks at every directory of the module: go test then knows that
+// the result depends on them, and does not show an old one for a new p2prc.
+func readModule(t *testing.T) {
+	root := filepath.Join("..", "..")
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && path != root && strings.HasPrefix(d.Name(), ".") {
+			return fs.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatalf("reading the module: %v", err)
+	}
+}
 
 // newLab wires up a lab of the test's own. When the test ends no process may
 // be left in it.
@@ -100,6 +121,7 @@ func newLab(t *testing.T) *lab {
 	if noLab != "" {
 		t.Skip(noLab)
 	}
+	readSources.Do(func() { readModule(t) })
 	l := &lab{t: t, whole: t, prefix: fmt.Sprintf("lab%d-", labs.Add(1))}
 	l.pub, l.nat, l.lan, l.ext = host{l, "pub"}, host{l, "nat"}, host{l, "lan"}, host{l, "ext"}
 	sh := exec.Command("sh", "-c", wires)

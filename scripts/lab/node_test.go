@@ -28,15 +28,11 @@ func (h host) node(name string, args ...string) *node {
 	t := h.lab.whole
 	n := &node{host: h, name: name, dir: filepath.Join(t.TempDir(), "state")}
 	n.args = append([]string{"-s", "--name", name, "--state-dir", n.dir, "--log-level", "info"}, args...)
-	t.Cleanup(func() {
-		if n.process != nil && !n.ended() {
-			n.stop()
-		}
-		if t.Failed() {
-			for _, log := range []string{"frps.log", "frpc.log"} {
-				if _, err := os.Stat(filepath.Join(n.dir, "private", log)); err == nil {
-					t.Logf("%s of %s:\n%s", log, n.name, tail(filepath.Join(n.dir, "private", log)))
-				}
+	t.Cleanup(func() { // after the end of its last run
+		for _, name := range []string{"frps.log", "frpc.log"} {
+			log := filepath.Join(n.dir, "private", name)
+			if _, err := os.Stat(log); err == nil && t.Failed() {
+				t.Logf("%s of %s:\n%s", name, n.name, tail(log))
 			}
 		}
 	})
@@ -48,6 +44,15 @@ func (n *node) run(env []string, more ...string) {
 	n.host.lab.t.Helper()
 	command := append([]string{os.Getenv(envProgram)}, n.args...)
 	n.process = n.host.start("p2prc "+n.name, env, append(command, more...)...)
+	n.host.lab.whole.Cleanup(func() {
+		if n.ended() {
+			return
+		}
+		if n.host.lab.whole.Failed() {
+			n.host.lab.whole.Logf("rows of %s:\n%s", n.name, n.ask("--view-rpm", "--json"))
+		}
+		n.stop()
+	})
 }
 
 // readyLimit bounds the start of a reverse proxy, which takes 0.2 s.

@@ -65,7 +65,7 @@ func (h host) start(name string, env []string, command ...string) *process {
 				p.kill()
 			}
 		}
-		if h.lab.whole.Failed() {
+		if h.lab.whole.Failed() && read(p.err) != "" {
 			h.lab.whole.Logf("%s (exit %d)\nstdout:\n%s\nstderr:\n%s", p.name, p.cmd.ProcessState.ExitCode(), tail(p.out), tail(p.err))
 		}
 	})

@@ -163,8 +163,3 @@ func (m mappings) ports(n *node) map[string]uint16 {
 	}
 	return ports
 }
-
-// missing is a text that was not found.
-type missing struct{ text, in string }
-
-func (m missing) Error() string { return fmt.Sprintf("no %q in:\n%s", m.text, m.in) }
