@@ -93,7 +93,7 @@ func FuzzClient(f *testing.F) {
 	f.Add("203.0.113.7", "token", "ca", "p2prc", "user", "password", "key", "value", "node.name")
 	f.Add("{{", "{{ .Envs.HOME }}", "{{", "a.b-c", "{{", "{{/*", "{{", "{{- 1 -}}", "{{")
 	f.Add("::1", "'", "\"", "*.x", "\n", "\\", "a b", "a\n[common]\nb", "a/b")
-	f.Add("fe80::1%eth0", "é", "‮", "x", "\t", "{", "k", "{", "n")
+	f.Add("fe80::1%eth0", "é", "\u202e", "x", "\t", "{", "k", "{", "n")
 	f.Fuzz(func(t *testing.T, host, token, ca, serverName, user, password, key, value, name string) {
 		c := exampleClient
 		c.ServerAddr, c.Token, c.TrustedCAFile, c.ServerName = host, frpconf.Secret(token), ca, serverName

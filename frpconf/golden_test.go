@@ -71,7 +71,7 @@ func examples() map[string]interface{ Encode() ([]byte, error) } {
 	hostile := mapped
 	hostile.ServerAddr = "proxy.example.org"
 	hostile.Token = `{{ .Envs.HOME }} ' " \ ''' """ {{{`
-	hostile.Admin.Password = "{{\n[common]\n}}\t\x1b[31m‮é"
+	hostile.Admin.Password = "{{\n[common]\n}}\t\x1b[31m\u202eé"
 	hostile.TrustedCAFile = `C:\Users\{{x}}\frps.crt`
 	hostile.Proxies = []frpconf.Proxy{{
 		Name: "nodeid.web", Type: "tcp", Local: netip.MustParseAddrPort("127.0.0.1:8000"), RemotePort: 20001,

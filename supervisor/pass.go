@@ -175,7 +175,7 @@ func (s *server) configure(ctx context.Context) bool {
 		ServerAddr:    s.o.Host,
 		ServerPort:    s.frp.Port,
 		Token:         frpconf.Secret(s.frp.Token),
-		TrustedCAFile: s.dir.Private("frps-of-proxy.crt"),
+		TrustedCAFile: s.trusted(*s.frp),
 		ServerName:    s.frp.ServerName,
 		Metadatas:     map[string]frpconf.Secret{metaNode: frpconf.Secret(s.key.ID()), metaCredential: frpconf.Secret(s.frp.Credential)},
 		Keepalive:     time.Duration(s.frp.Keepalive) * time.Second,

@@ -1,8 +1,10 @@
 package supervisor
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -103,8 +105,8 @@ func (m *mapping) grant(l peerapi.Lease, sent time.Time) {
 // learn remembers, durably, who the proxy is and what it granted, and writes
 // the certificate that frpc is to trust.
 func (s *server) learn(hello peerapi.Hello, reply peerapi.ReserveReply, batch []*mapping) error {
-	if s.frp == nil || string(s.frp.CertPEM) != string(reply.FRP.CertPEM) {
-		if err := atomicfile.Write(s.dir.Private("frps-of-proxy.crt"), reply.FRP.CertPEM, 0o600); err != nil {
+	if s.frp == nil || !bytes.Equal(s.frp.CertPEM, reply.FRP.CertPEM) {
+		if err := atomicfile.Write(s.trusted(reply.FRP), reply.FRP.CertPEM, 0o600); err != nil {
 			return fmt.Errorf("writing the certificate of the reverse proxy's frps: %w", err)
 		}
 	}
@@ -125,6 +127,12 @@ func (s *server) learn(hello peerapi.Hello, reply peerapi.ReserveReply, batch []
 		}
 	}
 	return s.memory.keep(known)
+}
+
+// trusted is the file of the certificate that frpc is to trust. It is named
+// after what is in it: a running frpc goes on with the one that it has read.
+func (s *server) trusted(f peerapi.FRP) string {
+	return s.dir.Private(fmt.Sprintf("frps-%x.crt", sha256.Sum256(f.CertPEM)))
 }
 
 // notGranted deals with a reservation that failed. Before anything was shown

@@ -182,7 +182,6 @@ func (r *role) kill(name string) {
 type place struct {
 	t       *testing.T
 	host    netip.Addr
-	frp     string
 	version string
 	o       supervisor.ReverseProxyOptions
 }
