@@ -44,6 +44,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envProgram) != "" {
 		os.Exit(inside(m))
 	}
+	// Debian keeps what it thinks is for root only away from others.
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
+		fmt.Fprintf(os.Stderr, "lab: %v\n", err)
+		os.Exit(1)
+	}
 	if err := checkCommands(); err != nil {
 		fmt.Fprintf(os.Stderr, "lab: %v\n", err)
 		os.Exit(1)
@@ -59,7 +64,7 @@ func TestMain(m *testing.M) {
 func checkCommands() error {
 	var names, packages []string
 	for name, pkg := range needed {
-		if _, err := lookPath(name); err != nil {
+		if _, err := exec.LookPath(name); err != nil {
 			names, packages = append(names, name), append(packages, pkg)
 		}
 	}
@@ -69,20 +74,6 @@ func checkCommands() error {
 	slices.Sort(names)
 	slices.Sort(packages)
 	return fmt.Errorf("not found: %s; try: apt-get install %s", strings.Join(names, ", "), strings.Join(packages, " "))
-}
-
-// lookPath also looks where Debian keeps what it thinks is for root only.
-func lookPath(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path, nil
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		if path, serr := exec.LookPath(filepath.Join(dir, name)); serr == nil {
-			return path, nil
-		}
-	}
-	return "", err
 }
 
 // unshare is how to run a command in namespaces in which we are root.
@@ -119,13 +110,12 @@ func enter() error {
 	if err != nil {
 		return err
 	}
-	path, err := lookPath("unshare")
+	path, err := exec.LookPath("unshare")
 	if err != nil {
 		return err
 	}
-	env := append(os.Environ(), envProgram+"="+program, "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	args := unshare(append([]string{self}, os.Args[1:]...)...)
-	if err := syscall.Exec(path, args, env); err != nil {
+	if err := syscall.Exec(path, args, append(os.Environ(), envProgram+"="+program)); err != nil {
 		return fmt.Errorf("running %s: %w", path, err)
 	}
 	return nil
