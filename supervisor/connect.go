@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 // Bounds on the server's own work.
 const (
 	firstContact = 4 * time.Second // a proxy that never admitted this node: exit 5 within 5 s
+	callWait     = 5 * time.Second // one call of the proxy's node API
 	byeTimeout   = time.Second     // telling the proxy that this node stops
 	stopTimeout  = 4 * time.Second // all of an orderly stop; 5 s are promised
 )
@@ -144,7 +146,7 @@ func (s *server) load() error {
 	}
 	s.link = &link{
 		client: peerapi.NewClient(peerapi.ClientOptions{
-			Key: s.key, Host: s.o.Host, Port: s.o.Port, Pin: pin, Token: token, Join: known.Pin == "", Name: s.o.Name,
+			Key: s.key, Host: s.o.Host, Port: s.o.Port, Pin: pin, Token: token, Join: known.Pin == "", Name: s.o.Name, Timeout: callWait,
 		}),
 		backoff: new(child.Backoff),
 		log:     s.log.With("component", "link"),
@@ -153,6 +155,36 @@ func (s *server) load() error {
 		knocks: func(proxy netip.AddrPort) {
 			s.o.Notify(Knocking{ID: s.key.ID(), Proxy: proxy})
 		},
+	}
+	return s.recall(known.Pin)
+}
+
+// recall takes up the rows that an earlier run left: the same mapping at the
+// same proxy stays one row. Those that are no longer mapped go.
+func (s *server) recall(proxy identity.ID) error {
+	for _, row := range s.store.Proxies() {
+		if row.NodeID == proxy {
+			s.link.hello.Proxy = row
+		}
+	}
+	var gone tables.Batch
+	for _, row := range s.store.Mappings() {
+		if row.NodeID != s.key.ID() {
+			continue
+		}
+		i := slices.IndexFunc(s.maps, func(m *mapping) bool { return m.Name == row.Name && m.Type == row.Type })
+		if i < 0 || row.ProxyID != proxy {
+			gone.DropMappings = append(gone.DropMappings, row.Key())
+			continue
+		}
+		s.maps[i].row = row
+		s.maps[i].wasUp = !row.VerifiedAt.IsZero()
+		if s.maps[i].node {
+			s.maps[i].Local = row.LocalAddress // until a port is chosen
+		}
+	}
+	if err := s.store.Commit(gone); err != nil {
+		return stateFailure(err)
 	}
 	return nil
 }

@@ -17,6 +17,10 @@ import (
 // knockEvery is how often a node that waits to be allowed asks again.
 const knockEvery = time.Second
 
+// linkPause bounds the pause between two tries to reach the proxy: a dial costs
+// little, and a host that boots before its proxy should not wait long.
+const linkPause = 5 * time.Second
+
 // link is the server's standing connection to its reverse proxy: it says
 // whether the proxy can be asked, and passes on what the proxy tells.
 type link struct {
@@ -107,7 +111,7 @@ func (l *link) Serve(ctx context.Context) error {
 				l.log.Debug("reverse proxy is out of reach", "err", err)
 				select {
 				case <-ctx.Done():
-				case <-time.After(l.backoff.Next(0)):
+				case <-time.After(min(l.backoff.Next(0), linkPause)):
 				}
 				continue
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"p2prc/admin"
@@ -112,6 +113,12 @@ func (s *server) pass(ctx context.Context) error {
 	s.askFRPC(ctx, started, frpsUp)
 	s.probeTunnels(ctx)
 	s.lookAtServices(ctx)
+	if s.told && ctx.Err() == nil {
+		// What is wrong shows now: the proxy may be slow to answer, or gone.
+		if err := s.publish(ctx); err != nil {
+			return err
+		}
+	}
 	s.tellProxy(ctx)
 	if ctx.Err() != nil {
 		return nil // what a cancelled step saw is not worth a row
@@ -288,8 +295,14 @@ func (s *server) retryStartErrors(now time.Time) {
 	}
 }
 
-// probeTunnels is step (b).
+// probeTunnels is step (b), for both protocols at once.
 func (s *server) probeTunnels(ctx context.Context) {
+	type probe struct {
+		*tunnel
+		err error
+	}
+	var probes []*probe
+	var wg sync.WaitGroup
 	for proto, t := range s.tunnels {
 		now := time.Now()
 		switch {
@@ -300,10 +313,18 @@ func (s *server) probeTunnels(ctx context.Context) {
 		case now.Before(t.due):
 			continue
 		}
-		wait, cancel := context.WithTimeout(ctx, canaryWait)
-		_, err := s.canary.Probe(wait, proto, s.public(t.canary))
-		cancel()
-		if err == nil {
+		p := &probe{tunnel: t}
+		probes = append(probes, p)
+		at := s.public(t.canary)
+		wg.Go(func() {
+			wait, cancel := context.WithTimeout(ctx, canaryWait)
+			defer cancel()
+			_, p.err = s.canary.Probe(wait, proto, at)
+		})
+	}
+	wg.Wait()
+	for _, t := range probes {
+		if t.err == nil {
 			t.verdict, t.misses, t.due = yes("", time.Now()), 0, time.Now().Add(spread(canaryEvery))
 			s.frpc.healthy()
 			continue
@@ -311,7 +332,7 @@ func (s *server) probeTunnels(ctx context.Context) {
 		t.misses++
 		t.due = time.Now().Add(canaryAgain)
 		if t.misses >= canaryMisses || !t.verdict.ok {
-			t.verdict = no(NotReachable, "the tunnel carries no data: "+err.Error())
+			t.verdict = no(NotReachable, "the tunnel carries no data: "+t.err.Error())
 		}
 		if _, down := s.link.state(); t.misses >= canaryHang && down == nil {
 			t.misses = 0

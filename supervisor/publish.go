@@ -12,6 +12,9 @@ import (
 	"p2prc/tables/peerapi"
 )
 
+// reportWait bounds one report: the canary must not wait for a proxy that is gone.
+const reportWait = 3 * time.Second
+
 // linkReason says why the reverse proxy cannot be asked, empty when it can.
 func (s *server) linkReason() string {
 	if _, err := s.link.state(); err != nil {
@@ -79,6 +82,8 @@ func (s *server) tellProxy(ctx context.Context) {
 }
 
 func (s *server) report(ctx context.Context, asked []*mapping, rows []peerapi.Row) error {
+	ctx, cancel := context.WithTimeout(ctx, reportWait)
+	defer cancel()
 	sent := time.Now()
 	reply, err := s.link.client.Report(ctx, peerapi.ReportRequest{Rows: rows})
 	if err != nil {
@@ -186,6 +191,7 @@ func (s *server) row(m *mapping, hello peerapi.Hello, state tables.State, why ve
 		State: state, NodeID: s.key.ID(), ProxyID: hello.Proxy.NodeID, Serial: m.row.Serial, Node: m.node,
 		VerifiedAt: m.row.VerifiedAt, ProvedBy: m.row.ProvedBy,
 	}
+	r.BindPort, r.LeaseID, r.LeaseUntil = m.row.BindPort, m.row.LeaseID, m.row.LeaseUntil
 	if m.lease != nil {
 		r.BindPort, r.LeaseID, r.LeaseUntil = m.lease.Port, m.lease.ID, m.lease.until.at()
 	}

@@ -230,6 +230,9 @@ func (r *reverseProxy) review(now time.Time) {
 			continue
 		}
 		state, reason := r.judge(m, now)
+		if state != tables.Up {
+			r.forget(m) // what its server proved before counts no more
+		}
 		if state != m.State || reason != m.Reason {
 			m.State, m.Reason = state, reason
 			note.Mappings = append(note.Mappings, m)
@@ -240,6 +243,16 @@ func (r *reverseProxy) review(now time.Time) {
 		r.log.Error("dropping old rows", "err", err)
 	}
 	r.store.Note(note)
+}
+
+// forget drops the last word of a mapping's server: only a new one makes the
+// row up again.
+func (r *reverseProxy) forget(m tables.Mapping) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.reports[m.NodeID]; n != nil {
+		delete(n.rows, m.LeaseID)
+	}
 }
 
 // judge is what the row of a mapping should say at the proxy: the node's last
