@@ -9,7 +9,7 @@ GOFUMPT      := mvdan.cc/gofumpt@v0.9.2
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 PLATFORMS    := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: build run test check cross unit compat bench frp frp-all clean
+.PHONY: build run test check cross unit lab compat bench frp frp-all clean
 
 ## build: write bin/p2prc
 build:
@@ -19,7 +19,7 @@ build:
 run: build frp
 	@sh scripts/run.sh
 
-## test: everything; this is what CI runs
+## test: everything but the lab; this is what CI runs
 test: check cross frp-all unit
 
 ## check: format, vet, staticcheck
@@ -38,9 +38,13 @@ $(TOOLS)/staticcheck:
 cross:
 	@for p in $(PLATFORMS); do echo "build $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/p2prc || exit 1; done
 
-## unit: all tests, with the race detector, against real frp
+## unit: all tests but the network lab, with the race detector, against real frp
 unit: frp
-	go test -race -timeout 25m ./...
+	go test -race -timeout 25m $$(go list ./... | grep -v /scripts/lab)
+
+## lab: real NAT in network namespaces; wants nft, ip, curl, iperf3, sshd
+lab: frp
+	go test -timeout 10m -v ./scripts/lab
 
 ## compat: the main job and the rooms that touch frp, on every supported frp
 compat: frp-all

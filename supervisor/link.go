@@ -34,9 +34,10 @@ type link struct {
 	mu      sync.Mutex // guards the rest
 	hello   peerapi.Hello
 	up      bool
-	err     error // why not, while up is false
-	frpsUp  bool  // frps came back; taken by takeFRPSUp
-	changed bool  // the proxy closed a mapping; taken by takeChanged
+	err     error  // why not, while up is false
+	hangUp  func() // ends the event stream; nil while there is none
+	frpsUp  bool   // frps came back; taken by takeFRPSUp
+	changed bool   // the proxy closed a mapping; taken by takeChanged
 }
 
 // state is the proxy's last hello, and why it cannot be asked now.
@@ -89,7 +90,11 @@ func (l *link) open(ctx context.Context) error {
 func (l *link) down(err error) error {
 	l.mu.Lock()
 	l.up, l.err = false, err
+	hangUp := l.hangUp
 	l.mu.Unlock()
+	if hangUp != nil {
+		hangUp()
+	}
 	return err
 }
 
@@ -117,11 +122,32 @@ func (l *link) Serve(ctx context.Context) error {
 			}
 		}
 		l.backoff.Healthy()
-		err := l.client.Events(ctx, l.heard)
+		err := l.listen(ctx)
 		_ = l.down(cmp.Or(err, errors.New("the connection ended")))
 		l.wake()
 	}
 	return ctx.Err()
+}
+
+// listen hears the proxy's events until the stream ends, or a call shows that
+// the proxy is out of reach: the stream itself notices only after 30 s.
+func (l *link) listen(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l.mu.Lock()
+	l.hangUp = cancel
+	up, err := l.up, l.err
+	l.mu.Unlock()
+	if up {
+		err = l.client.Events(ctx, l.heard)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hangUp = nil
+	if !l.up {
+		return l.err // what the call saw says more
+	}
+	return err
 }
 
 func (l *link) heard(ev peerapi.Event) {

@@ -158,8 +158,15 @@ func TestAge(t *testing.T) {
 		ago  time.Duration
 		want string
 	}{
-		{-time.Hour, "0s"}, {0, "0s"}, {12 * time.Second, "12s"}, {59999 * time.Millisecond, "59s"},
-		{time.Minute, "1m"}, {59 * time.Minute, "59m"}, {3*time.Hour + 59*time.Minute, "3h"}, {49 * time.Hour, "2d"}, {2400 * time.Hour, "100d"},
+		{-time.Hour, "0s"},
+		{0, "0s"},
+		{12 * time.Second, "12s"},
+		{59999 * time.Millisecond, "59s"},
+		{time.Minute, "1m"},
+		{59 * time.Minute, "59m"},
+		{3*time.Hour + 59*time.Minute, "3h"},
+		{49 * time.Hour, "2d"},
+		{2400 * time.Hour, "100d"},
 	} {
 		if got := age(noon.Add(-tt.ago), noon); got != tt.want {
 			t.Errorf("age of %v = %s, want %s", tt.ago, got, tt.want)
