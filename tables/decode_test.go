@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,7 +32,7 @@ func snapshotOf(tb testing.TB, h header, rows ...Mapping) []byte {
 
 func TestDecodeSnapshot_layouts(t *testing.T) {
 	h := header{Schema: schema, Seq: 42, WrittenAt: t0, Left: true}
-	for _, n := range []int{0, 1, 3, 1000} {
+	for _, n := range []int{0, 1, 3, 600} {
 		var rows []Mapping
 		for i := range n {
 			m := aMapping(i)
@@ -55,8 +56,8 @@ func TestDecodeSnapshot_layouts(t *testing.T) {
 			if !got.WrittenAt.Equal(t0) || got.Seq != 42 || !got.Left || len(got.rows) != n {
 				t.Errorf("%d rows, %s: %+v", n, name, got.header)
 			}
-			if diff := cmp.Diff(rows, got.rows, exact, cmpopts.EquateEmpty()); diff != "" {
-				t.Errorf("%d rows, %s: %s", n, name, diff)
+			if !slices.Equal(rows, got.rows) {
+				t.Errorf("%d rows, %s: other rows", n, name)
 			}
 		}
 	}

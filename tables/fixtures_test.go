@@ -3,6 +3,7 @@ package tables
 import (
 	"bufio"
 	"bytes"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -34,6 +34,11 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	// A history of the model has some 30 steps, most with several syncs. More of
+	// them: go test -run model -rapid.checks=2000.
+	if err := flag.Set("rapid.checks", "25"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -123,17 +128,15 @@ func mustRead(tb testing.TB, path ...string) []byte {
 // corrupt lists what was set aside in dir.
 func corrupt(tb testing.TB, dir string) []string {
 	tb.Helper()
-	var out []string
-	entries, err := os.ReadDir(dir)
+	paths, err := filepath.Glob(filepath.Join(dir, "*.corrupt-*"))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for _, e := range entries {
-		if strings.Contains(e.Name(), ".corrupt-") {
-			out = append(out, e.Name())
-		}
+	var names []string
+	for _, path := range paths {
+		names = append(names, filepath.Base(path))
 	}
-	return out
+	return names
 }
 
 // startChild runs this test binary as the given part.
@@ -154,4 +157,18 @@ func startChild(t *testing.T, part string, args ...string) (cmd *exec.Cmd, in io
 		t.Fatal(err)
 	}
 	return cmd, in, bufio.NewScanner(stdout)
+}
+
+// memoryDir is a new directory in memory where there is such a place: some
+// tests make thousands of syncs, and none of them pulls the plug. The caller
+// removes it.
+func memoryDir(tb interface{ Fatal(...any) }) string {
+	path, err := os.MkdirTemp("/dev/shm", "p2prc-tables-")
+	if err != nil {
+		path, err = os.MkdirTemp("", "p2prc-tables-")
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
 }

@@ -60,7 +60,7 @@ func Open(dir *Dir, o Options) (*Store, error) {
 	}
 	s.ipStale = true
 	if err := s.rewriteJournal(); err != nil {
-		return nil, unusable(s.journal.path, err)
+		return nil, unusable(s.dir, err)
 	}
 	if err := errors.Join(writeTable(s, &s.mappings), writeTable(s, &s.proxies), s.writeIPTable()); err != nil {
 		_ = s.journal.close() // nothing is lost with it
