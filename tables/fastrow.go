@@ -1,9 +1,10 @@
 package tables
 
 import (
-	"encoding"
+	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"p2prc/tables/identity"
 )
@@ -17,7 +18,7 @@ func fastMapping(raw []byte) (m Mapping, ok bool) {
 	c.skip(`{"server_name":`)
 	m.ServerName = c.text()
 	c.skip(`,"address":`)
-	c.parse(&m.Address)
+	m.Address = c.addr()
 	c.skip(`,"type":`)
 	m.Type = Protocol(c.text())
 	c.skip(`,"bind_port":`)
@@ -25,18 +26,18 @@ func fastMapping(raw []byte) (m Mapping, ok bool) {
 	c.skip(`,"name":`)
 	m.Name = c.text()
 	c.skip(`,"local_address":`)
-	c.parse(&m.LocalAddress)
+	m.LocalAddress = c.addrPort()
 	c.skip(`,"state":`)
 	m.State = State(c.text())
 	c.skip(`,"reason":`)
 	m.Reason = c.text()
 	if c.has(`,"verified_at":`) {
-		c.parse(&m.VerifiedAt)
+		m.VerifiedAt = c.time()
 	}
 	c.skip(`,"proved_by":`)
 	m.ProvedBy = c.text()
 	if c.has(`,"lease_until":`) {
-		c.parse(&m.LeaseUntil)
+		m.LeaseUntil = c.time()
 	}
 	c.skip(`,"node_id":`)
 	m.NodeID = identity.ID(c.text())
@@ -85,10 +86,31 @@ func (c *cursor) text() string {
 	return ""
 }
 
-// parse is a string that v reads, as encoding/json has it do.
-func (c *cursor) parse(v encoding.TextUnmarshaler) {
+// The next three read a string as encoding/json has its type read it, without
+// the copies that an interface would cost.
+
+func (c *cursor) addr() (a netip.Addr) {
+	if s := c.text(); s != "" {
+		var err error
+		a, err = netip.ParseAddr(s)
+		c.ok = c.ok && err == nil
+	}
+	return a
+}
+
+func (c *cursor) addrPort() (a netip.AddrPort) {
+	if s := c.text(); s != "" {
+		var err error
+		a, err = netip.ParseAddrPort(s)
+		c.ok = c.ok && err == nil
+	}
+	return a
+}
+
+func (c *cursor) time() (t time.Time) {
 	s := c.text()
-	c.ok = c.ok && v.UnmarshalText([]byte(s)) == nil
+	c.ok = c.ok && t.UnmarshalText([]byte(s)) == nil
+	return t
 }
 
 // number is an unsigned decimal number.
