@@ -167,16 +167,6 @@ func (h host) pids() []int {
 	return pids
 }
 
-// pidOf is the one process of this name on the host; 0 if there is none.
-func (h host) pidOf(name string) int {
-	for _, pid := range h.pids() {
-		if comm(pid) == name {
-			return pid
-		}
-	}
-	return 0
-}
-
 func comm(pid int) string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	if err != nil {

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"cmp"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -55,13 +56,17 @@ func (n *node) run(env []string, more ...string) {
 	})
 }
 
+// frpVersion is the frp that p2prc runs: $P2PRC_LAB_FRP asks for another one
+// of frptest.Versions than the pinned one.
+func frpVersion() string { return cmp.Or(os.Getenv("P2PRC_LAB_FRP"), frptest.Version) }
+
 // readyLimit bounds the start of a reverse proxy, which takes 0.2 s.
 const readyLimit = 15 * time.Second
 
 // reverseProxy runs p2prc on the public host and waits until it says ready.
 func (l *lab) reverseProxy() *node {
 	l.t.Helper()
-	n := l.pub.node("edge", "--reverse-proxy", "--public-address", pubAddr, "--frps", frptest.Path(l.t, "frps", frptest.Version))
+	n := l.pub.node("edge", "--reverse-proxy", "--public-address", pubAddr, "--frps", frptest.Path(l.t, "frps", frpVersion()))
 	n.run(nil)
 	n.awaitReady()
 	return n
@@ -87,7 +92,7 @@ func (n *node) says(text string) error {
 // It is not started.
 func (l *lab) server(name, upstream string, maps ...string) *node {
 	l.t.Helper()
-	args := []string{"--connect-reverse-proxy", upstream, "--frpc", frptest.Path(l.t, "frpc", frptest.Version)}
+	args := []string{"--connect-reverse-proxy", upstream, "--frpc", frptest.Path(l.t, "frpc", frpVersion())}
 	for _, m := range maps {
 		args = append(args, "--map", m)
 	}
