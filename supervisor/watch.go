@@ -83,8 +83,9 @@ func (r *reverseProxy) Report(ctx context.Context, peer peerapi.Peer, req peerap
 			continue
 		}
 		row, old := r.mapping(peer.Name, got.Row, req.Rows[i], got.Online, got.Reason, now)
+		claim := old.Public() != row.Public() || old.LocalAddress != row.LocalAddress || old.LeaseID != row.LeaseID
 		switch {
-		case row.State == tables.Up && (old.State != tables.Up || old.Public() != row.Public() || old.LocalAddress != row.LocalAddress):
+		case row.State == tables.Up && old.State != tables.Up, claim && (row.State == tables.Up || old.LeaseID != ""):
 			commit.Mappings = append(commit.Mappings, row)
 		case old.LeaseID != "" || row.State == tables.Up:
 			note.Mappings = append(note.Mappings, row)

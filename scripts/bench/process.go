@@ -42,7 +42,7 @@ func (w *world) start(name, path string, args ...string) (*process, error) {
 	defer out.Close() // the child has its own
 	p.cmd = exec.Command(path, args...)
 	p.cmd.Dir, p.cmd.Env = w.dir, w.environment()
-	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = out, out, apart()
 	p.began = time.Now()
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)

@@ -125,6 +125,34 @@ func TestAdmission(t *testing.T) {
 			}
 		})
 	}
+	l.sub("a new token", func(t *testing.T) {
+		maps := mappings{"early", []string{ownPort}}
+		server := l.server("early", join)
+		server.run(nil)
+		maps.awaitUp(upLimit, time.Time{}, server, proxy)
+		renewed := strings.TrimSpace(proxy.ask("--revoke-token"))
+		if renewed == join || !strings.HasPrefix(renewed, join[:strings.LastIndex(join, "/")+1]) {
+			t.Errorf("new join string %q, want %q with another token", renewed, join)
+		}
+
+		// Who was let in stays: over a new connection, and a new start.
+		proxy.leave()
+		started := time.Now()
+		proxy.run(nil)
+		maps.awaitUp(upLimit, started, server, proxy)
+		server.stop()
+		server.run(nil)
+		maps.awaitUp(upLimit, time.Time{}, server, proxy)
+
+		late := l.server("late", join)
+		late.run(nil)
+		if code := late.exit(refusedLimit); code != exitRefused {
+			t.Errorf("the old token: exit %d, want %d", code, exitRefused)
+		}
+		late = l.server("renewed", renewed)
+		late.run(nil)
+		mappings{"renewed", []string{ownPort}}.awaitUp(upLimit, time.Time{}, late, proxy)
+	})
 	l.sub("no reverse proxy there", func(t *testing.T) {
 		server := l.server("lost", extAddr)
 		start := time.Now()

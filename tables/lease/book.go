@@ -89,9 +89,10 @@ type Book struct {
 	// takes it: it must answer while a disk is slow.
 	change sync.Mutex
 
-	// mu guards everything below. Guards are taken and closed under it: who
-	// holds a port and what the book says of it must never differ, least of all
-	// to the gate. The maps change only while change is held too.
+	// mu guards everything below. Guards are taken and closed under it, one at
+	// a time: who holds a port and what the book says of it must never differ,
+	// least of all to the gate. The maps nodes, slots, leases, resting and moved
+	// change only while change is held too, so whoever holds that may read them.
 	mu       sync.Mutex
 	nodes    map[identity.ID]map[string]*entry
 	slots    map[slot]*entry

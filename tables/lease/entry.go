@@ -71,7 +71,6 @@ func (b *Book) add(e *entry) {
 	if e.row.LeaseID != "" {
 		b.leases[e.row.LeaseID] = e
 	}
-	delete(b.resting, e.slot())
 }
 
 // remove forgets a reservation; its port rests.

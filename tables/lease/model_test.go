@@ -3,7 +3,6 @@ package lease_test
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -424,6 +423,7 @@ func (m *model) disconnect(i int, untold bool) {
 // check is the invariants of every moment.
 func (m *model) check() error {
 	holder := make(map[port]int) // of a live lease, by the book or, without one, the disk
+	guarded := make(map[port]bool)
 	for i := range m.nodes {
 		r, ok := m.db[tables.ReservationKey{NodeID: nodeID(i), Name: mapped}]
 		live := ok && m.now.Before(r.LeaseUntil)
@@ -433,6 +433,7 @@ func (m *model) check() error {
 				return fmt.Errorf("I8: the book says %+v, the disk %+v", st.Reservation, r)
 			}
 			live = st.Left > 0
+			guarded[port{st.Type, st.Port}] = st.Guarded
 			if g := m.guards[port{st.Type, st.Port}]; known && m.mut != noGate && st.Guarded != (g != nil && g.id == st.LeaseID) {
 				return fmt.Errorf("Guarded is %t for node %d on port %d, which is not so", st.Guarded, i, st.Port)
 			}
@@ -447,7 +448,7 @@ func (m *model) check() error {
 		holder[p] = i
 	}
 	for p := range m.guards {
-		if !slices.ContainsFunc(m.book.All(), func(s lease.Status) bool { return s.Guarded && s.Port == p.n && s.Type == p.proto }) {
+		if !guarded[p] {
 			return fmt.Errorf("a guard is left on port %d", p.n)
 		}
 	}

@@ -53,7 +53,9 @@ func (b *Book) Observe(asked time.Time, online []Online) ([]Finding, error) {
 		return nil, nil
 	}
 	found := b.match(asked, online)
+	b.mu.Unlock()
 	found = append(found, b.guardAll(now)...)
+	b.mu.Lock()
 	over, old := b.aged(now)
 	b.mu.Unlock()
 	if len(over)+len(old) == 0 {
@@ -121,10 +123,11 @@ func (b *Book) match(asked time.Time, online []Online) []Finding {
 }
 
 // guardAll sees to it that the port of a live lease is held by frps or a
-// guard, and that no guard outlives its lease.
+// guard, and that no guard outlives its lease. The gate may come between two.
 func (b *Book) guardAll(now time.Time) []Finding {
 	var found []Finding
 	for _, e := range b.slots {
+		b.mu.Lock()
 		switch {
 		case !e.live(now):
 			e.letGo()
@@ -133,6 +136,7 @@ func (b *Book) guardAll(now time.Time) []Finding {
 				found = append(found, e.finding(Unguarded, err))
 			}
 		}
+		b.mu.Unlock()
 	}
 	return found
 }
@@ -185,11 +189,11 @@ func (b *Book) FRPSGone() []Finding {
 	defer b.change.Unlock()
 	now := b.o.Now()
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.online, b.observed = nil, now
 	for _, e := range b.slots {
 		e.online, e.admitted = false, time.Time{}
 	}
+	b.mu.Unlock()
 	return b.guardAll(now)
 }
 

@@ -59,8 +59,8 @@ func (b *Book) Renew(node identity.ID, asked []Renewal) ([]Renewed, error) {
 	if len(c.Reservations) == 0 {
 		return out, nil
 	}
-	if err := b.o.Commit(c); err != nil {
-		return nil, unavailable("the reverse proxy could not write its reservations", err)
+	if err := b.commit(c); err != nil {
+		return nil, err
 	}
 	b.mu.Lock()
 	for i, e := range kept {
@@ -118,8 +118,8 @@ func (b *Book) Release(node identity.ID, leaseIDs []string) error {
 	if len(gone) == 0 {
 		return nil
 	}
-	if err := b.o.Commit(c); err != nil {
-		return unavailable("the reverse proxy could not write its reservations", err)
+	if err := b.commit(c); err != nil {
+		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

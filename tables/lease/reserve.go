@@ -38,16 +38,10 @@ func (b *Book) Reserve(node identity.ID, req peerapi.ReserveRequest) ([]peerapi.
 		granted:  make(map[slot]bool), searched: make(map[tables.Protocol]bool),
 		reclaimable: make(map[tables.Protocol][]*entry),
 	}
-	b.mu.Lock()
 	err := p.place()
-	if err != nil {
-		p.undo()
+	if err == nil {
+		err = b.commit(p.batch())
 	}
-	b.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	err = b.o.Commit(p.batch())
 	b.mu.Lock()
 	if err != nil {
 		p.undo()
@@ -56,7 +50,7 @@ func (b *Book) Reserve(node identity.ID, req peerapi.ReserveRequest) ([]peerapi.
 	}
 	b.mu.Unlock()
 	if err != nil {
-		return nil, unavailable("the reverse proxy could not write its reservations", err)
+		return nil, err
 	}
 	return p.leases(), nil
 }
@@ -158,10 +152,7 @@ func (p *plan) apply() {
 		}
 	}
 	for _, g := range p.grants {
-		g.e.row = g.row
-		if g.end.After(g.e.end) { // the gate may have renewed it meanwhile
-			g.e.end = g.end
-		}
+		g.e.row, g.e.end = g.row, g.end
 		b.add(g.e)
 	}
 	if gaveUp && !p.repeated {
@@ -208,6 +199,14 @@ func (p *plan) leases() []peerapi.Lease {
 
 func refuse(code peerapi.Code, format string, args ...any) error {
 	return &peerapi.Refusal{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// commit makes a change durable for a node that waits for it.
+func (b *Book) commit(c tables.Batch) error {
+	if err := b.o.Commit(c); err != nil {
+		return unavailable("the reverse proxy could not write its reservations", err)
+	}
+	return nil
 }
 
 // unavailable is a refusal for the node with its cause for the proxy's own log.

@@ -30,25 +30,33 @@ func (b *Book) Get(node identity.ID, name string) (Status, bool) {
 	return e.status(now), true
 }
 
-// All is every reservation, sorted by protocol and port.
-func (b *Book) All() []Status {
+// Of is every reservation of one node, sorted by name.
+func (b *Book) Of(node identity.ID) []Status {
 	now := b.o.Now()
 	b.mu.Lock()
-	all := make([]Status, 0, len(b.slots))
-	for _, e := range b.slots {
-		all = append(all, e.status(now))
+	of := make([]Status, 0, len(b.nodes[node]))
+	for _, e := range b.nodes[node] {
+		of = append(of, e.status(now))
 	}
 	b.mu.Unlock()
-	slices.SortFunc(all, func(x, y Status) int {
-		return cmp.Or(cmp.Compare(x.Type, y.Type), cmp.Compare(x.Port, y.Port))
-	})
-	return all
+	slices.SortFunc(of, func(x, y Status) int { return cmp.Compare(x.Name, y.Name) })
+	return of
 }
 
 func (e *entry) status(now time.Time) Status {
 	s := Status{Reservation: e.row, Left: max(0, e.end.Sub(now)), Guarded: e.guard != nil}
 	s.Online, s.Reason = e.standing()
 	return s
+}
+
+// Close lets go of every guard, because the process ends. The reservations are
+// on disk; the book is not used any more.
+func (b *Book) Close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.slots {
+		e.letGo()
+	}
 }
 
 // Free is how many ports of the pool could be had now: neither leased nor held
@@ -63,7 +71,7 @@ func (b *Book) Free() int {
 		used[p] = b.o.Pool.Contains(p)
 	}
 	for s, e := range b.slots {
-		if e.online || now.Before(e.end.Add(Quarantine)) {
+		if now.Before(e.end.Add(Quarantine)) {
 			used[s.port] = b.o.Pool.Contains(s.port)
 		}
 	}
