@@ -125,25 +125,15 @@ func TestAdmission(t *testing.T) {
 			}
 		})
 	}
+	early := l.server("early", join)
 	l.sub("a new token", func(t *testing.T) {
 		maps := mappings{"early", []string{ownPort}}
-		server := l.server("early", join)
-		server.run(nil)
-		maps.awaitUp(upLimit, time.Time{}, server, proxy)
+		early.run(nil)
+		maps.awaitUp(upLimit, time.Time{}, early, proxy)
 		renewed := strings.TrimSpace(proxy.ask("--revoke-token"))
 		if renewed == join || !strings.HasPrefix(renewed, join[:strings.LastIndex(join, "/")+1]) {
 			t.Errorf("new join string %q, want %q with another token", renewed, join)
 		}
-
-		// Who was let in stays: over a new connection, and a new start.
-		proxy.leave()
-		started := time.Now()
-		proxy.run(nil)
-		maps.awaitUp(upLimit, started, server, proxy)
-		server.stop()
-		server.run(nil)
-		maps.awaitUp(upLimit, time.Time{}, server, proxy)
-
 		late := l.server("late", join)
 		late.run(nil)
 		if code := late.exit(refusedLimit); code != exitRefused {
@@ -152,6 +142,21 @@ func TestAdmission(t *testing.T) {
 		late = l.server("renewed", renewed)
 		late.run(nil)
 		mappings{"renewed", []string{ownPort}}.awaitUp(upLimit, time.Time{}, late, proxy)
+
+		early.stop() // it was let in, and stays so
+		early.run(nil)
+		maps.awaitUp(upLimit, time.Time{}, early, proxy)
+	})
+	l.sub("a new token, and the connection is lost", func(t *testing.T) {
+		maps := mappings{"joiner", []string{ownPort}}
+		server := l.server("joiner", proxy.joinString())
+		server.run(nil)
+		maps.awaitUp(upLimit, time.Time{}, server, proxy)
+		proxy.ask("--revoke-token")
+		proxy.leave()
+		started := time.Now()
+		proxy.run(nil)
+		maps.awaitUp(upLimit, started, server, proxy)
 	})
 	l.sub("no reverse proxy there", func(t *testing.T) {
 		server := l.server("lost", extAddr)

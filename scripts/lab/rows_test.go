@@ -107,7 +107,7 @@ func (r row) isUp(since time.Time) error {
 		return fmt.Errorf("%v: no address of this lab", r)
 	case r.LeaseUntil.Before(time.Now()):
 		return fmt.Errorf("%v: up, while its lease ended at %v", r, r.LeaseUntil)
-	case r.VerifiedAt.Before(since.Truncate(time.Second)):
+	case r.VerifiedAt.Before(since.Truncate(time.Millisecond)):
 		return fmt.Errorf("%v: was not proved since %v ago, but at %v", r, time.Since(since).Round(time.Second), r.VerifiedAt)
 	}
 	return nil
