@@ -181,7 +181,7 @@ func (p *plan) reclaim(g *grant, w peerapi.Want) (bool, error) {
 // been over long enough, and frps does not have it either.
 func (p *plan) idle(e *entry) bool {
 	_, listed := p.b.online[e.slot()]
-	return !e.online && !listed && !p.now.Before(e.end.Add(Quarantine))
+	return !listed && !p.now.Before(e.end.Add(Quarantine))
 }
 
 // lendable reports whether the proxy lends this port at all.
