@@ -260,10 +260,10 @@ func (r *reverseProxy) serve(ctx context.Context, services *suture.Supervisor) e
 		ctl.Close()
 		return wanted(ctx)
 	}
-	services.Add(r.gate)
-	if !r.frps.adopted {
+	if !r.frps.adopted { // before the gate lets anyone in
 		r.found(r.book.FRPSGone())
 	}
+	services.Add(r.gate)
 	r.describe()
 	if err := r.store.Commit(tables.Batch{Proxies: []tables.ReverseProxy{r.row()}}); err != nil {
 		ctl.Close()
