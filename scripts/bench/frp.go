@@ -52,7 +52,7 @@ func (f *bareFRPS) run(ctx context.Context, w *world) (took time.Duration, err e
 	if f.process, err = w.start("frps", w.bin.frps, "-c", f.conf); err != nil {
 		return 0, err
 	}
-	done, err := until(ctx, f.process, "frps to accept", func() bool { return accepts(ctx, f.port) })
+	done, err := until(ctx, f.process, "frps to accept", func(ctx context.Context) bool { return accepts(ctx, f.port) })
 	return done.Sub(f.began), err
 }
 
@@ -99,7 +99,7 @@ func (w *world) bareFRPC(conf string) (*process, error) {
 // words of 0.61 to 0.70.1. It is cheaper than to dial a thousand ports, each
 // of which makes frp open a connection to the service, and so better for frp.
 func allOpen(ctx context.Context, frpc *process, n int) (time.Time, error) {
-	return until(ctx, frpc, fmt.Sprintf("%d mappings", n), func() bool {
+	return until(ctx, frpc, fmt.Sprintf("%d mappings", n), func(context.Context) bool {
 		return strings.Count(read(frpc.log), "start proxy success") >= n
 	})
 }

@@ -45,7 +45,7 @@ func (n *proxyNode) run(ctx context.Context, w *world) (took time.Duration, err 
 		return 0, err
 	}
 	n.orphans = func() { killChild(n.dir, "frps") }
-	done, err := until(ctx, n.process, "the reverse proxy", func() bool {
+	done, err := until(ctx, n.process, "the reverse proxy", func(ctx context.Context) bool {
 		return n.answers(ctx) && accepts(ctx, n.frpPort)
 	})
 	return done.Sub(n.began), err
@@ -118,7 +118,7 @@ func (n *serverNode) run(ctx context.Context, w *world) (took time.Duration, err
 		return 0, err
 	}
 	n.orphans = func() { killChild(n.dir, "frpc") }
-	done, err := until(ctx, n.process, "the rows", func() bool {
+	done, err := until(ctx, n.process, "the rows", func(context.Context) bool {
 		return len(n.table.proved(n.began)) == len(n.maps)
 	})
 	return done.Sub(n.began), err

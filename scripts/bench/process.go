@@ -110,13 +110,13 @@ const (
 
 // until asks once a millisecond whether it is so, and says when it was. It
 // gives up when p ends.
-func until(ctx context.Context, p *process, what string, so func() bool) (time.Time, error) {
+func until(ctx context.Context, p *process, what string, so func(context.Context) bool) (time.Time, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not after %v", patience))
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		if so() {
+		if so(ctx) {
 			return time.Now(), nil
 		}
 		select {

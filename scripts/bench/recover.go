@@ -79,7 +79,7 @@ func (p *ownPair) afterKill(ctx context.Context, name string) (float64, error) {
 		return 0, fmt.Errorf("killing %s: %w", name, err)
 	}
 	served := false
-	done, err := until(ctx, p.server.process, "the recovery from a killed "+name, func() bool {
+	done, err := until(ctx, p.server.process, "the recovery from a killed "+name, func(context.Context) bool {
 		served = served || echoes("tcp", p.public[0], requestWait)
 		return served && len(p.server.table.proved(killed)) == len(p.public)
 	})
@@ -107,6 +107,6 @@ func (p *barePair) afterKill(ctx context.Context, name string) (float64, error) 
 			return 0, err
 		}
 	}
-	done, err := until(ctx, p.frpc, "bare frp to recover", func() bool { return echoes("tcp", p.public[0], requestWait) })
+	done, err := until(ctx, p.frpc, "bare frp to recover", func(context.Context) bool { return echoes("tcp", p.public[0], requestWait) })
 	return done.Sub(killed).Seconds(), err
 }

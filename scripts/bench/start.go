@@ -111,7 +111,7 @@ func (s *starting) startWith(ctx context.Context, proto string) ([]result, error
 		return nil, err
 	}
 	open := func(ctx context.Context, p *process) (time.Time, error) {
-		return until(ctx, p, "the port", func() bool {
+		return until(ctx, p, "the port", func(ctx context.Context) bool {
 			if proto == "udp" { // nothing accepts: only an answer tells
 				return echoes("udp", maps[0].public, 20*time.Millisecond)
 			}
