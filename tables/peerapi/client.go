@@ -39,7 +39,8 @@ type ClientOptions struct {
 	Pin   identity.ID
 	Token identity.Token
 	// Join proves the token at once, although there is a Pin: this node was never
-	// admitted there, and to ask first would be a knock.
+	// admitted there, and to ask first would be a knock. It ends with the first
+	// admission: the token may be revoked then, and this node stays.
 	Join bool
 
 	Name    string        // what this node calls itself
@@ -69,9 +70,10 @@ type Client struct {
 	turn chan struct{} // held by whoever uses line
 	line *line         // nil while there is none
 
-	mu  sync.Mutex // guards what follows
-	pin identity.ID
-	now status
+	mu   sync.Mutex // guards what follows
+	pin  identity.ID
+	join bool // see ClientOptions.Join
+	now  status
 }
 
 // status is the newest connection, the events' included.
@@ -95,7 +97,7 @@ func NewClient(o ClientOptions) *Client {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
-	return &Client{o: o, turn: make(chan struct{}, 1), pin: o.Pin}
+	return &Client{o: o, turn: make(chan struct{}, 1), pin: o.Pin, join: o.Join}
 }
 
 // Connect makes a new connection in the place of the one there is. It joins

@@ -21,7 +21,7 @@ const maxAddresses = 4
 func (c *Client) alpn() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if (c.pin == "" || c.o.Join) && !c.o.Token.Zero() {
+	if (c.pin == "" || c.join) && !c.o.Token.Zero() {
 		return ALPNJoin
 	}
 	return ALPNAPI

@@ -109,11 +109,12 @@ func (c *Client) hangUp() {
 	}
 }
 
-// trust makes peer the one node that is accepted from now on.
+// trust makes peer the one node that is accepted from now on: it has admitted
+// this one.
 func (c *Client) trust(peer identity.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pin = peer
+	c.pin, c.join = peer, false
 }
 
 // done is the answer to a call that gives back nothing.

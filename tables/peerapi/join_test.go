@@ -53,6 +53,27 @@ func TestJoin(t *testing.T) {
 	})
 }
 
+// Whoever is admitted stays when the token is revoked, also if it has joined by
+// a join string (pin and token) in this very run.
+func TestJoin_endsWithTheAdmission(t *testing.T) {
+	token := identity.NewToken()
+	p := newProxy().serve(t, nil)
+	p.tokens = []identity.Token{token}
+	c := p.client(t, func(o *peerapi.ClientOptions) { o.Pin, o.Token, o.Join = p.key.ID(), token, true })
+	if h, err := c.Hello(t.Context()); err != nil || !h.Admitted {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	p.mu.Lock()
+	p.tokens = nil
+	p.mu.Unlock()
+	if err := c.Connect(t.Context()); err != nil {
+		t.Errorf("connecting anew: %v", err)
+	}
+	if h, err := c.Hello(t.Context()); err != nil || !h.Admitted {
+		t.Errorf("%+v, %v", h, err)
+	}
+}
+
 // The proxy that knew the token is the pin: a copy of the token is no copy of
 // the proxy.
 func TestJoin_pins(t *testing.T) {
