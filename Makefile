@@ -9,7 +9,7 @@ GOFUMPT      := mvdan.cc/gofumpt@v0.9.2
 STATICCHECK  := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 PLATFORMS    := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: build run test check cross unit lab compat bench frp frp-all clean
+.PHONY: build run test check cross unit lab lab-tools compat bench frp frp-all clean
 
 ## build: write bin/p2prc
 build:
@@ -19,8 +19,8 @@ build:
 run: build frp
 	@sh scripts/run.sh
 
-## test: everything but the lab; this is what CI runs
-test: check cross frp-all unit
+## test: everything; this is what CI runs
+test: check cross frp-all unit lab
 
 ## check: format, vet, staticcheck
 check: $(TOOLS)/gofumpt $(TOOLS)/staticcheck
@@ -40,15 +40,19 @@ cross:
 
 ## unit: all tests but the network lab, with the race detector, against real frp
 unit: frp
-	go test -race -timeout 25m $$(go list ./... | grep -v /scripts/lab)
+	go run ./scripts/tally -race -timeout 25m $$(go list ./... | grep -v /scripts/lab)
 
-## lab: real NAT in network namespaces; wants nft, ip, curl, iperf3, sshd
-lab: frp
-	go test -timeout 10m -v ./scripts/lab
+## lab: real NAT in network namespaces, without root where the system lets users have them
+lab: frp lab-tools
+	go run ./scripts/tally -timeout 15m ./scripts/lab
+
+## lab-tools: nft, ip, iperf3, sshd for the lab, on Debian as root
+lab-tools:
+	@sh scripts/lab-tools.sh
 
 ## compat: the main job and the rooms that touch frp, on every supported frp
 compat: frp-all
-	go test -race -count=1 ./frpconf/... ./admin/... ./supervisor/...
+	go run ./scripts/tally -race -count=1 ./frpconf/... ./admin/... ./supervisor/...
 
 ## bench: measured beside bare frp; writes bench.json
 bench: frp
