@@ -25,6 +25,7 @@ const (
 	frpsGrace = 2 * time.Second  // frps has no clean stop: SIGTERM ends it in 1-8 ms (0.70.1)
 	frpsReady = 10 * time.Second // ready in 28-37 ms with an EC certificate, on a Pi in seconds
 	readyPoll = 2 * time.Millisecond
+	frpsTries = 4 // a first frps that never served is given up after so many, in seconds
 )
 
 // gateFacts stand in frps's run file: frps keeps asking at this address and
@@ -104,6 +105,7 @@ func (f *frps) Serve(ctx context.Context) error {
 	if err != nil {
 		return f.end(err)
 	}
+	tries := 0
 	for served := false; ; {
 		if proc == nil {
 			if proc, err = f.start(); err != nil {
@@ -129,8 +131,12 @@ func (f *frps) Serve(ctx context.Context) error {
 		}
 		if ended(proc) {
 			verdict := child.Classify(proc.Exit())
-			if verdict.Permanent && !served {
+			tries++
+			switch {
+			case verdict.Permanent && !served:
 				return f.end(fail(ChildDying, f.hint(verdict), "frps cannot run: %s", verdict.Reason))
+			case tries >= frpsTries && !served:
+				return f.end(fail(ChildDying, f.hint(verdict), "frps does not stay up, %d tries: %s", tries, verdict.Reason))
 			}
 			err = errors.New(verdict.Reason)
 		} else if err := proc.Stop(ctx); err != nil {

@@ -13,7 +13,8 @@ import (
 )
 
 // host is a directory that stands for PATH: a few real tools, and whatever
-// frp, package manager and Go toolchain the test puts there.
+// frp, package manager and Go toolchain the test puts there. Its user is not
+// root: root's frp would go to /usr/local/bin of the machine that runs the test.
 type host struct {
 	t   *testing.T
 	dir string
@@ -22,7 +23,7 @@ type host struct {
 func newHost(t *testing.T) host {
 	t.Helper()
 	h := host{t, t.TempDir()}
-	for _, tool := range []string{"sh", "awk", "sed", "id", "uname", "mkdir", "mktemp", "mv", "rm", "cat", "chmod", "pwd"} {
+	for _, tool := range []string{"sh", "awk", "sed", "uname", "mkdir", "mktemp", "mv", "rm", "cat", "chmod", "pwd"} {
 		path, err := exec.LookPath(tool)
 		if err != nil {
 			t.Fatal(err)
@@ -31,6 +32,7 @@ func newHost(t *testing.T) host {
 			t.Fatal(err)
 		}
 	}
+	h.put("id", "echo 1000")
 	return h
 }
 
@@ -81,8 +83,8 @@ func TestInstall(t *testing.T) {
 		{"package too old", map[string]string{"brew": installs("0.44.0")}, nil, 1, "is version 0.44.0"},
 		{"package manager that fails", map[string]string{"brew": "exit 1"}, nil, 1, "it did not install frp"},
 		{"package manager that only says so", map[string]string{"brew": "true"}, nil, 1, "frps: not on PATH"},
-		{"root needed, not root", map[string]string{"apk": installs("0.65.0"), "id": "echo 1000"}, nil, 1, "--sudo would run: sudo apk add frp"},
-		{"root needed, allowed", map[string]string{"apk": installs("0.65.0"), "id": "echo 1000", "sudo": `"$@"`}, []string{"--sudo"}, 0, "running: sudo apk add frp"},
+		{"root needed, not root", map[string]string{"apk": installs("0.65.0")}, nil, 1, "--sudo would run: sudo apk add frp"},
+		{"root needed, allowed", map[string]string{"apk": installs("0.65.0"), "sudo": `"$@"`}, []string{"--sudo"}, 0, "running: sudo apk add frp"},
 		{"root", map[string]string{"apk": installs("0.65.0"), "id": "echo 0"}, nil, 0, "running: apk add frp"},
 		{"source of another hash", map[string]string{"go": `echo '{
 	"Dir": "/nowhere",

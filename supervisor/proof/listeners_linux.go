@@ -33,8 +33,17 @@ func readListeners(tcp, udp bool) (listeners, error) {
 	return l, nil
 }
 
+// readProto asks by sock_diag, and reads the table in /proc where the kernel
+// does not know that, or a sandbox does not let it through.
 func readProto(l listeners, proto tables.Protocol, file string) error {
 	l[proto] = make(map[netip.AddrPort]bool)
+	if diagListeners(proto, l[proto]) == nil {
+		return nil
+	}
+	return readProc(l[proto], proto, file)
+}
+
+func readProc(into map[netip.AddrPort]bool, proto tables.Protocol, file string) error {
 	for _, name := range []string{procNet + file, procNet + file + "6"} {
 		b, err := os.ReadFile(name)
 		if errors.Is(err, fs.ErrNotExist) && name != procNet+file {
@@ -43,7 +52,7 @@ func readProto(l listeners, proto tables.Protocol, file string) error {
 		if err != nil {
 			return fmt.Errorf("reading who listens: %w", err)
 		}
-		parseListeners(b, proto, l[proto])
+		parseListeners(b, proto, into)
 	}
 	return nil
 }
