@@ -14,7 +14,8 @@ const (
 
 // poll asks until done, ctx ends, or the answer shows that asking is no use.
 // ErrUnavailable is worth another try. The steps grow by a tenth, so that a
-// quick answer is seen at once and a slow one costs little.
+// quick answer is seen at once and a slow one costs little; an answer that takes
+// frp long to give, of thousands of proxies, is not asked for half of the time.
 func poll(ctx context.Context, ask func() (done bool, err error)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -28,7 +29,9 @@ func poll(ctx context.Context, ask func() (done bool, err error)) error {
 			return ctx.Err()
 		case <-timer.C:
 		}
+		asked := time.Now()
 		done, err := ask()
+		took := time.Since(asked)
 		switch {
 		case done:
 			return nil
@@ -38,6 +41,6 @@ func poll(ctx context.Context, ask func() (done bool, err error)) error {
 		default:
 			last = err
 		}
-		timer.Reset(step)
+		timer.Reset(max(step, min(took, lastStep)))
 	}
 }

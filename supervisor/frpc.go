@@ -156,7 +156,7 @@ func (f *frpc) write(conf frpconf.Client, a child.Admin) error {
 	if err != nil {
 		return fmt.Errorf("writing frpc.toml: %w", err)
 	}
-	if err := atomicfile.Write(f.dir.Private("frpc.toml"), text, 0o600); err != nil {
+	if err := atomicfile.Replace(f.dir.Private("frpc.toml"), text, 0o600); err != nil {
 		return fmt.Errorf("writing frpc.toml: %w", err)
 	}
 	return nil

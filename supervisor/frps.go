@@ -239,7 +239,7 @@ func (f *frps) start() (*child.Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing frps.toml: %w", err)
 	}
-	if err := atomicfile.Write(f.dir.Private("frps.toml"), text, 0o600); err != nil {
+	if err := atomicfile.Replace(f.dir.Private("frps.toml"), text, 0o600); err != nil {
 		return nil, fmt.Errorf("writing frps.toml: %w", err)
 	}
 	proc, err := child.Start(f.spec(a, common, facts))

@@ -79,6 +79,7 @@ func missingCommands() string {
 	slices.Sort(packages)
 	return fmt.Sprintf("not found: %s; try: apt-get install %s", strings.Join(names, ", "), strings.Join(packages, " "))
 }
+
 // unshare is how to run a command in namespaces in which we are root.
 func unshare(command ...string) []string {
 	return append([]string{"unshare", "-rnm", "--propagation", "private"}, command...)

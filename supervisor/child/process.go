@@ -74,8 +74,9 @@ func (p *Process) watch() {
 	close(p.done)
 }
 
-// logCheck is how often the size of the log is looked at: one fstat.
-const logCheck = time.Second
+// logCheck is how often the size of the log is looked at: one fstat, and one
+// waking up of an idle p2prc. frp logs warnings alone.
+const logCheck = 5 * time.Second
 
 // keepLog holds the log within bounds as long as the child writes to it.
 func (p *Process) keepLog() {

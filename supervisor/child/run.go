@@ -94,7 +94,8 @@ func (r Run) write(path string) error {
 	if err != nil {
 		return fmt.Errorf("encoding the run file: %w", err)
 	}
-	return atomicfile.Write(path, append(b, '\n'), 0o600)
+	// A run file names the boot it is from, so it need not outlive a power loss.
+	return atomicfile.Replace(path, append(b, '\n'), 0o600)
 }
 
 // remove deletes the run file unless it already tells of another run.

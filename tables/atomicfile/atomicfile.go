@@ -26,6 +26,50 @@ func Write(path string, data []byte, perm fs.FileMode) error {
 	return nil
 }
 
+// Replace is Write without the syncs, in a tenth of its time: whenever the
+// process is killed a reader finds the old content or the new one, but after a
+// power loss it may find anything. It is for files that count only while this
+// boot lasts, or are written anew before they are read.
+func Replace(path string, data []byte, perm fs.FileMode) error {
+	if err := stage(path, data, perm, func(*os.File) error { return nil }); err != nil {
+		return fmt.Errorf("writing %s: %w", path, cause(err))
+	}
+	return nil
+}
+
+// stage writes a temporary file beside path, does what else is to be done with
+// it, and renames it.
+func stage(path string, data []byte, perm fs.FileMode, finish func(*os.File) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"*")
+	if err != nil {
+		return err
+	}
+	done := false
+	defer func() {
+		if !done {
+			_ = f.Close() // harmless when it is closed already
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Chmod(perm); err != nil {
+		return err
+	}
+	if err := finish(f); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := rename(f.Name(), path); err != nil {
+		return err
+	}
+	done = true
+	return nil
+}
+
 // Sweep removes the temporary files that a Write to path left beside it when
 // its process was killed. Only the one that owns path may call it, and not
 // during a Write: it would take that one's temporary file away.

@@ -30,10 +30,16 @@ func names(t *testing.T, dir string) []string {
 func TestWrite_replacesContentAndPermissions(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "table.json")
 	for _, step := range []struct {
+		put  func(string, []byte, fs.FileMode) error
 		data string
 		perm fs.FileMode
-	}{{"first", 0o644}, {"", 0o600}, {"third, longer", 0o640}} {
-		if err := atomicfile.Write(path, []byte(step.data), step.perm); err != nil {
+	}{
+		{atomicfile.Write, "first", 0o644},
+		{atomicfile.Write, "", 0o600},
+		{atomicfile.Replace, "third, longer", 0o640},
+		{atomicfile.Replace, "4", 0o600},
+	} {
+		if err := step.put(path, []byte(step.data), step.perm); err != nil {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(path)

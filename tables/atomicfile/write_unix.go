@@ -35,6 +35,8 @@ func write(path string, data []byte, perm fs.FileMode) error {
 	return syncDir(dir)
 }
 
+func rename(from, to string) error { return os.Rename(from, to) }
+
 // syncDir makes a rename in dir durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

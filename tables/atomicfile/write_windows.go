@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/windows"
@@ -18,37 +17,10 @@ const (
 	renamePause    = 5 * time.Millisecond
 )
 
-// write is the same in plain steps: renameio does not support Windows. A
+// write is the same in our own steps: renameio does not support Windows. A
 // directory cannot be synced there; MOVEFILE_WRITE_THROUGH stands for it.
 func write(path string, data []byte, perm fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"*")
-	if err != nil {
-		return err
-	}
-	done := false
-	defer func() {
-		if !done {
-			_ = f.Close() // harmless when it is closed already
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err := f.Chmod(perm); err != nil {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := rename(f.Name(), path); err != nil {
-		return err
-	}
-	done = true
-	return nil
+	return stage(path, data, perm, (*os.File).Sync)
 }
 
 func rename(from, to string) error {

@@ -11,6 +11,10 @@ import (
 // portProofLife is how long a dial from outside vouches for a port.
 const portProofLife = 24 * time.Hour
 
+// renewAfter is how much of a lease is used up before it is renewed: a node
+// reports every 15 s, and each renewal is a line in the journal.
+const renewAfter = TTL / 3
+
 // Renewal is a lease that its holder wants to keep.
 type Renewal struct {
 	LeaseID    string
@@ -26,8 +30,9 @@ type Renewed struct {
 	Row     tables.Reservation
 }
 
-// Renew prolongs the node's leases to TTL, all in one commit, and says of each
-// how it stands. A lease that ran out is not brought back: its port may be
+// Renew prolongs to TTL those of the node's leases of which a third is over, or
+// whose port was dialled from outside for the first time in 24 h, all in one
+// commit, and says of each how it stands and what it has left. A lease that ran out is not brought back: its port may be
 // unguarded by now, and Reserve sees to that.
 func (b *Book) Renew(node identity.ID, asked []Renewal) ([]Renewed, error) {
 	b.change.Lock()
@@ -45,13 +50,17 @@ func (b *Book) Renew(node identity.ID, asked []Renewal) ([]Renewed, error) {
 		if out[i].Reason = b.lost(e, node, now); out[i].Reason != "" {
 			continue
 		}
+		out[i].Online, out[i].Reason = e.standing()
+		if !e.due(now) && (!r.PortProved || portProved(e.row, now)) {
+			out[i].TTL, out[i].Row = e.end.Sub(now), e.row
+			continue
+		}
 		row := e.row
 		row.LeaseUntil, row.UsedAt = wall(end), wall(now)
 		if r.PortProved {
 			row.PortProvedAt = wall(now)
 		}
 		out[i].TTL, out[i].Row = TTL, row
-		out[i].Online, out[i].Reason = e.standing()
 		kept[i] = e
 		c.Reservations = append(c.Reservations, row)
 	}
@@ -70,6 +79,12 @@ func (b *Book) Renew(node identity.ID, asked []Renewal) ([]Renewed, error) {
 	}
 	b.mu.Unlock()
 	return out, nil
+}
+
+// due reports whether the lease is to be renewed. What the wall clock says of
+// it in the table has to keep up as well.
+func (e *entry) due(now time.Time) bool {
+	return min(e.end.Sub(now), e.row.LeaseUntil.Sub(now.Round(0))) < TTL-renewAfter
 }
 
 // lost says why a node has no such lease; empty: it has.

@@ -60,6 +60,35 @@ func TestRenew(t *testing.T) {
 	}
 }
 
+// A node reports every 15 s; the journal gets a line when a third of the lease
+// is over, and at once when the port was proved for the first time.
+func TestRenew_onlyWhenDue(t *testing.T) {
+	w, b, l := opened(t)
+	renew(t, b, l)
+	for _, step := range []struct {
+		later   time.Duration
+		proved  bool
+		commits int
+		ttl     time.Duration
+	}{
+		{15 * time.Second, false, 0, lease.TTL - 15*time.Second},
+		{0, true, 1, lease.TTL},
+		{15 * time.Second, true, 0, lease.TTL - 15*time.Second},
+		{lease.TTL/3 - 15*time.Second, true, 0, lease.TTL * 2 / 3},
+		{time.Second, true, 1, lease.TTL},
+	} {
+		w.now = w.now.Add(step.later)
+		commits := w.commits
+		got, err := b.Renew(alice, []lease.Renewal{{LeaseID: l.ID, PortProved: step.proved}})
+		if err != nil || got[0].TTL != step.ttl || w.commits-commits != step.commits {
+			t.Errorf("%+v: %d commits, %+v, %v", step, w.commits-commits, got, err)
+		}
+		if row := w.db[tables.ReservationKey{NodeID: alice, Name: "ssh"}]; row != got[0].Row {
+			t.Errorf("%+v: on disk: %+v", step, row)
+		}
+	}
+}
+
 func TestRenew_diskFull(t *testing.T) {
 	w, b, l := opened(t)
 	w.disk = errors.New("no space left on device")
