@@ -28,6 +28,7 @@ const (
 // it; nothing here runs by itself.
 type frpc struct {
 	path string
+	name string // of its files: frpc, of further reverse proxies frpc-2 and so on
 	dir  *tables.Dir
 	log  *slog.Logger
 
@@ -41,7 +42,7 @@ type frpc struct {
 
 // adopt takes over an frpc that an earlier p2prc of this directory left.
 func (f *frpc) adopt() {
-	run, err := child.ReadRun(f.dir.Private("frpc.run"))
+	run, err := child.ReadRun(f.dir.Private(f.name + ".run"))
 	if err != nil {
 		return // none was left
 	}
@@ -70,10 +71,10 @@ func (f *frpc) spec(a child.Admin, common, mappings string) child.Spec {
 	return child.Spec{
 		Name:     "frpc",
 		Path:     f.path,
-		Args:     []string{"-c", f.dir.Private("frpc.toml")},
+		Args:     []string{"-c", f.dir.Private(f.name + ".toml")},
 		Dir:      f.dir.Private(),
-		RunFile:  f.dir.Private("frpc.run"),
-		LogFile:  f.dir.Private("frpc.log"),
+		RunFile:  f.dir.Private(f.name + ".run"),
+		LogFile:  f.dir.Private(f.name + ".log"),
 		Admin:    a,
 		Common:   common,
 		Mappings: mappings,
@@ -110,10 +111,10 @@ func (f *frpc) reap(now time.Time) *Failure {
 	f.startAt = now.Add(delay)
 	f.log.Warn("frpc ended", "err", verdict.Reason, "took", delay)
 	if verdict.Permanent && !f.ran {
-		return fail(ChildDying, "the whole story is in "+f.dir.Private("frpc.log"), "frpc cannot run: %s", verdict.Reason)
+		return fail(ChildDying, "the whole story is in "+f.dir.Private(f.name+".log"), "frpc cannot run: %s", verdict.Reason)
 	}
 	if n := f.backoff.Quick(); n >= quickDeaths && !f.ran {
-		return fail(ChildDying, "the whole story is in "+f.dir.Private("frpc.log"), "frpc ended %d times in a row: %s", n, verdict.Reason)
+		return fail(ChildDying, "the whole story is in "+f.dir.Private(f.name+".log"), "frpc ended %d times in a row: %s", n, verdict.Reason)
 	}
 	return nil
 }
@@ -129,7 +130,7 @@ func (f *frpc) healthy() {
 func (f *frpc) ensure(ctx context.Context, now time.Time, conf frpconf.Client) (changed bool, err error) {
 	common, mappings, err := conf.Fingerprint()
 	if err != nil {
-		return false, fmt.Errorf("writing frpc.toml: %w", err)
+		return false, fmt.Errorf("writing %s.toml: %w", f.name, err)
 	}
 	if f.proc != nil {
 		run := f.proc.Run()
@@ -154,10 +155,10 @@ func (f *frpc) write(conf frpconf.Client, a child.Admin) error {
 	conf.Admin = frpconf.Web{Addr: a.Addr, User: a.User, Password: frpconf.Secret(a.Password)}
 	text, err := conf.Encode()
 	if err != nil {
-		return fmt.Errorf("writing frpc.toml: %w", err)
+		return fmt.Errorf("writing %s.toml: %w", f.name, err)
 	}
-	if err := atomicfile.Replace(f.dir.Private("frpc.toml"), text, 0o600); err != nil {
-		return fmt.Errorf("writing frpc.toml: %w", err)
+	if err := atomicfile.Replace(f.dir.Private(f.name+".toml"), text, 0o600); err != nil {
+		return fmt.Errorf("writing %s.toml: %w", f.name, err)
 	}
 	return nil
 }

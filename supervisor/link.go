@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"p2prc/supervisor/child"
+	"p2prc/tables"
 	"p2prc/tables/identity"
 	"p2prc/tables/peerapi"
 )
@@ -51,6 +52,15 @@ func (l *link) state() (peerapi.Hello, error) {
 }
 
 var errNotYet = errors.New("not connected yet")
+
+// recall takes the proxy's row of an earlier run for its hello until there is one.
+func (l *link) recall(row tables.ReverseProxy) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.hello.Proxy.NodeID == "" {
+		l.hello.Proxy = row
+	}
+}
 
 // open connects once: it returns when the proxy admits this node, or why not.
 // A node that has to knock waits, unless noWait is set.

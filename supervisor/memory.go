@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sync"
 
 	"p2prc/tables/atomicfile"
 	"p2prc/tables/identity"
@@ -20,7 +21,9 @@ const memoryFormat = 1
 // (private/proxies.json): the pin to check, and the signed leases that a proxy
 // which lost its tables still honours.
 type memory struct {
-	path    string
+	path string
+
+	mu      sync.Mutex // guards proxies, and orders the writes
 	proxies []remembered
 }
 
@@ -36,6 +39,8 @@ type kept struct {
 	Name   string `json:"name"`
 	Port   uint16 `json:"port"`
 	Signed []byte `json:"signed"`
+	// LocalPort is where the node's own port was served; 0 for other mappings.
+	LocalPort uint16 `json:"local_port,omitempty"`
 }
 
 type memoryFile struct {
@@ -66,6 +71,8 @@ func loadMemory(path string) (*memory, error) {
 // at is what is known of the proxy that is dialled there; the zero value if
 // it never let this node in.
 func (m *memory) at(host string, port uint16) remembered {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, p := range m.proxies {
 		if p.Host == host && p.Port == port {
 			return p
@@ -76,6 +83,8 @@ func (m *memory) at(host string, port uint16) remembered {
 
 // keep remembers p, durably, in place of what was known at that address.
 func (m *memory) keep(p remembered) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	next := slices.DeleteFunc(slices.Clone(m.proxies), func(o remembered) bool { return o.Host == p.Host && o.Port == p.Port })
 	next = append(next, p)
 	b, err := json.MarshalIndent(memoryFile{Format: memoryFormat, Proxies: next}, "", " ")

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"p2prc/tables"
 	"p2prc/tables/peerapi"
@@ -21,17 +22,19 @@ const candidateCount = 4
 // and at the reverse proxy, if there is one. A listener that is held is a fact;
 // a probe is not.
 type ownPort struct {
-	host  netip.Addr
-	fixed uint16 // from --listen; 0 for any
-	serve func(net.Listener)
+	host     netip.Addr
+	fixed    uint16 // from --listen; 0 for any
+	serve    func(net.Listener)
+	serveUDP func(net.PacketConn)
 
+	mu     sync.Mutex              // guards the rest
 	held   map[uint16]net.Listener // candidates, until one is chosen
 	chosen netip.AddrPort
 	udp    net.PacketConn // the UDP canary's, nil without one
 }
 
-// openOwnPort prepares the node's own port and binds the UDP canary.
-func openOwnPort(s *server) (*ownPort, error) {
+// newOwnPort binds nothing yet.
+func newOwnPort(s *server) *ownPort {
 	p := &ownPort{host: s.o.Listen.Addr(), fixed: s.o.Listen.Port(), held: make(map[uint16]net.Listener)}
 	if !p.host.IsValid() {
 		p.host = loopback
@@ -41,19 +44,33 @@ func openOwnPort(s *server) (*ownPort, error) {
 			Key: s.key, Info: s.info, Canary: s.canary.Answer, Log: s.log.With("component", "port"),
 		}))
 	}
-	if t := s.tunnels[tables.UDP]; t != nil {
-		conn, err := net.ListenPacket("udp4", net.JoinHostPort(p.host.String(), "0"))
-		if err != nil {
-			return nil, fmt.Errorf("opening the UDP canary: %w", err)
-		}
-		p.udp = conn
-		t.canary.Local = netip.MustParseAddrPort(conn.LocalAddr().String())
-	}
-	return p, nil
+	p.serveUDP = func(conn net.PacketConn) { s.tree.Add(canaryUDP{conn, s.canary.ServeUDP}) }
+	return p
 }
 
-// candidates are ports held here, out of the pool, the one of last time first.
-func (p *ownPort) candidates(pool tables.PortRange, last uint16) ([]uint16, error) {
+// udpAddr is where the UDP canary answers, which it does from the first call on.
+func (p *ownPort) udpAddr() (netip.AddrPort, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.udp == nil {
+		conn, err := net.ListenPacket("udp4", net.JoinHostPort(p.host.String(), "0"))
+		if err != nil {
+			return netip.AddrPort{}, fmt.Errorf("opening the UDP canary: %w", err)
+		}
+		p.udp = conn
+		p.serveUDP(conn)
+	}
+	return netip.MustParseAddrPort(p.udp.LocalAddr().String()), nil
+}
+
+// candidates are ports held here, out of the pool. lent is the port that the
+// proxy lent last time, and was the one that the own port was served on then;
+// both are 0 if it never did. Where the two were not the same number something at the
+// proxy's end of it is in the way here, most often the proxy itself, on this
+// machine: its number is then not even tried, or the proxy could not hold it.
+func (p *ownPort) candidates(pool tables.PortRange, lent, was uint16) ([]uint16, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.chosen.IsValid() {
 		return []uint16{p.chosen.Port()}, nil
 	}
@@ -63,11 +80,16 @@ func (p *ownPort) candidates(pool tables.PortRange, last uint16) ([]uint16, erro
 		}
 		return []uint16{p.fixed}, nil
 	}
-	if last != 0 {
-		_ = p.hold(last) // taken meanwhile: the numbers differ then
+	if lent != 0 && was != 0 && was != lent && p.hold(was) == nil {
+		return nil, nil // the numbers differ again
+	}
+	if lent != 0 && (was == lent || was == 0) {
+		_ = p.hold(lent) // taken meanwhile: the numbers differ then
 	}
 	for tries := 0; len(p.held) < candidateCount && tries < 10*candidateCount; tries++ {
-		_ = p.hold(pool.First + uint16(rand.IntN(pool.Len()))) // taken: try the next
+		if port := pool.First + uint16(rand.IntN(pool.Len())); port != lent {
+			_ = p.hold(port) // taken: try the next
+		}
 	}
 	if len(p.held) == 0 {
 		if err := p.hold(0); err != nil {
@@ -75,11 +97,11 @@ func (p *ownPort) candidates(pool tables.PortRange, last uint16) ([]uint16, erro
 		}
 	}
 	ports := make([]uint16, 0, len(p.held))
-	if _, ok := p.held[last]; ok {
-		ports = append(ports, last)
+	if _, ok := p.held[lent]; ok {
+		ports = append(ports, lent)
 	}
 	for port := range p.held {
-		if port != last {
+		if port != lent {
 			ports = append(ports, port)
 		}
 	}
@@ -101,6 +123,8 @@ func (p *ownPort) hold(port uint16) error {
 // choose keeps the listener on the granted port, else any, lets the others go
 // and starts to serve. Once chosen it stays.
 func (p *ownPort) choose(granted uint16) netip.AddrPort {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.chosen.IsValid() {
 		return p.chosen
 	}
@@ -125,6 +149,8 @@ func (p *ownPort) choose(granted uint16) netip.AddrPort {
 
 // Close lets go of what was not handed on.
 func (p *ownPort) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, ln := range p.held {
 		ln.Close()
 	}

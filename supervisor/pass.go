@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 
 	"p2prc/admin"
 	"p2prc/frpconf"
+	"p2prc/supervisor/child"
 	"p2prc/supervisor/proof"
 	"p2prc/tables"
+	"p2prc/tables/peerapi"
 )
 
 // How often each step is looked at again, and how long one look may take.
@@ -49,20 +52,34 @@ func spread(d time.Duration) time.Duration {
 	return d - d/20 + rand.N(d/10)
 }
 
+// listenUp makes the link stay up and hear what the proxy tells.
+func (a *attachment) listenUp() {
+	if !a.listening {
+		a.listening = true
+		a.linked = a.s.tree.Add(a.link)
+	}
+}
+
 // passes runs the steps from request to row over and over: each pass does what
 // is due and finds the rest done. It returns nil for a wanted stop.
-func (s *server) passes(ctx context.Context) error {
+func (a *attachment) passes(ctx context.Context) error {
+	if _, down := a.link.state(); down != nil {
+		a.listenUp()
+	}
 	for {
-		if err := s.pass(ctx); err != nil {
+		if err := a.pass(ctx); err != nil {
 			return err
 		}
-		timer := time.NewTimer(s.idle(time.Now()))
+		// Only now: the connection for events takes as long as all of a pass, and
+		// what happens before it is there the next pass looks for.
+		a.listenUp()
+		timer := time.NewTimer(a.idle(time.Now()))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return wanted(ctx)
-		case <-s.frpc.done():
-		case <-s.wake:
+		case <-a.frpc.done():
+		case <-a.wake:
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -70,14 +87,14 @@ func (s *server) passes(ctx context.Context) error {
 }
 
 // idle is how long there is nothing to do.
-func (s *server) idle(now time.Time) time.Duration {
-	next := s.due.report
-	for _, t := range []time.Time{s.due.reserve, s.due.witness, s.due.force, s.due.local, s.due.dial, s.due.settled, s.frpc.startAt} {
+func (a *attachment) idle(now time.Time) time.Duration {
+	next := a.due.report
+	for _, t := range []time.Time{a.due.reserve, a.due.witness, a.due.force, a.due.local, a.due.dial, a.due.settled, a.frpc.startAt} {
 		if t.After(now) && t.Before(next) {
 			next = t
 		}
 	}
-	for _, t := range s.tunnels {
+	for _, t := range a.tunnels {
 		if !t.due.IsZero() && t.due.Before(next) {
 			next = t.due
 		}
@@ -85,160 +102,213 @@ func (s *server) idle(now time.Time) time.Duration {
 	return max(next.Sub(now), time.Millisecond)
 }
 
-func (s *server) pass(ctx context.Context) error {
+func (a *attachment) pass(ctx context.Context) error {
 	now := time.Now()
-	if s.jump.jumped(now) {
-		s.log.Warn("the clock jumped: every row waits for the renewal of its lease")
-		s.suspect, s.due.report = true, now
+	if a.jump.jumped(now) {
+		a.log.Warn("the clock jumped: every row waits for the renewal of its lease")
+		a.suspect, a.due.report = true, now
 	}
-	frpsUp, changed := s.link.take()
+	frpsUp, changed := a.link.take()
 	if changed {
-		s.probeNow(now)
+		a.probeNow(now)
 	}
-	if f := s.shutOut(); f != nil {
+	if f := a.shutOut(); f != nil {
 		return f
 	}
-	if f := s.frpc.reap(now); f != nil {
+	if f := a.frpc.reap(now); f != nil {
 		return f
 	}
-	if err := s.getLeases(ctx); err != nil {
+	if err := a.takeMaps(ctx); err != nil {
 		return err
 	}
-	s.dialPorts(ctx)
-	started := s.configure(ctx)
-	if started { // what was proved was proved through another frpc
-		s.fresh = true
-		s.probeNow(time.Now())
+	if err := a.getLeases(ctx); err != nil {
+		return err
 	}
-	s.askFRPC(ctx, started, frpsUp)
-	s.probeTunnels(ctx)
-	s.lookAtServices(ctx)
-	if s.told && ctx.Err() == nil {
+	a.dialPorts(ctx)
+	started := a.configure(ctx)
+	if started { // what was proved was proved through another frpc
+		a.fresh = true
+		a.probeNow(time.Now())
+	}
+	a.askFRPC(ctx, started, frpsUp)
+	a.probeTunnels(ctx)
+	a.lookAtServices(ctx)
+	if a.told && ctx.Err() == nil {
 		// What is wrong shows now: the proxy may be slow to answer, or gone.
-		if err := s.publish(ctx); err != nil {
+		if err := a.publish(ctx); err != nil {
 			return err
 		}
 	}
-	s.tellProxy(ctx)
+	a.tellProxy(ctx)
 	if ctx.Err() != nil {
 		return nil // what a cancelled step saw is not worth a row
 	}
-	return s.publish(ctx)
+	return a.publish(ctx)
 }
 
 // probeNow makes the next pass look at everything that frps has a part in.
-func (s *server) probeNow(now time.Time) {
-	s.due.status, s.due.report = now, now
-	for _, t := range s.tunnels {
+func (a *attachment) probeNow(now time.Time) {
+	a.due.status, a.due.report = now, now
+	for _, t := range a.tunnels {
 		t.due = now
 	}
 }
 
 // dialPorts is step (a): somebody outside dials the public address, while
 // p2prc holds the port there.
-func (s *server) dialPorts(ctx context.Context) {
+func (a *attachment) dialPorts(ctx context.Context) {
 	now := time.Now()
 	var asked []*mapping
 	var targets []proof.Target
-	periodic := !s.due.dial.IsZero() && !now.Before(s.due.dial)
-	for _, m := range s.maps {
+	periodic := !a.due.dial.IsZero() && !now.Before(a.due.dial)
+	for _, m := range a.maps {
 		again := periodic && m.port.ok && m.Type == tables.TCP
-		if !m.holds(now) || (m.port.ok && !again) || (m.port.reason != "" && now.Before(s.due.witness)) {
+		if !m.holds(now) || (m.port.ok && !again) || (m.port.reason != "" && now.Before(a.due.witness)) {
 			continue
 		}
 		if m.Type == tables.UDP && !m.lease.Guarded {
 			m.port = no(NotReachable, "frps holds the port already and nobody outside has proved it in the last 24 h")
 			continue
 		}
-		t := proof.Target{Type: m.Type, Addr: s.public(m)}
+		t := proof.Target{Type: m.Type, Addr: a.public(m)}
 		if m.lease.Guarded && !m.port.ok {
 			t.LeaseID, t.Key = m.lease.ID, m.lease.GuardKey
 		}
 		asked, targets = append(asked, m), append(targets, t)
 	}
-	if periodic || s.due.dial.IsZero() {
-		s.due.dial = now.Add(spread(dialEvery))
+	if periodic || a.due.dial.IsZero() {
+		a.due.dial = now.Add(spread(dialEvery))
 	}
 	if len(targets) == 0 {
 		return
 	}
-	s.due.witness = now.Add(dialAgain)
+	a.due.witness = now.Add(dialAgain)
 	for i, err := range proof.WitnessAll(ctx, targets, dialParallel) {
 		if err != nil {
 			asked[i].port = no(NotReachable, "no witness could dial it: "+err.Error())
 		} else {
-			asked[i].port = yes(s.o.Name, time.Now())
+			asked[i].port = yes(a.s.o.Name, time.Now())
 		}
 	}
 }
 
+// configured is what decides over frpc.toml, as frpc was last given it.
+type configured struct {
+	proc *child.Process
+	frp  *peerapi.FRP
+	maps map[*mapping]opened
+}
+
+// opened is what frpc was told of one mapping.
+type opened struct {
+	lease string
+	port  uint16
+	local netip.AddrPort
+	try   int
+}
+
+// open reports whether frpc is to have the mapping, and what it is to be told.
+func (m *mapping) open() (o opened, ok bool) {
+	if m.lease == nil || !m.port.ok {
+		return opened{}, false
+	}
+	return opened{m.lease.ID, m.lease.Port, m.Local, m.try}, true
+}
+
+// upToDate reports whether the running frpc has what it is to have: a pass must
+// cost little while nothing changes, with thousands of mappings too.
+func (a *attachment) upToDate() bool {
+	w := a.written
+	if w == nil || w.proc == nil || w.proc != a.frpc.proc || w.frp != a.frp {
+		return false
+	}
+	n := 0
+	for _, m := range a.maps {
+		o, ok := m.open()
+		if !ok {
+			continue
+		}
+		if n++; w.maps[m] != o {
+			return false
+		}
+	}
+	return n == len(w.maps)
+}
+
 // configure makes frpc run with every mapping that has a lease and a port that
 // can be reached. It reports whether frpc was started or reloaded.
-func (s *server) configure(ctx context.Context) bool {
-	if s.frp == nil {
+func (a *attachment) configure(ctx context.Context) bool {
+	if a.frp == nil || a.upToDate() {
 		return false
 	}
 	conf := frpconf.Client{
-		ServerAddr:    s.o.Host,
-		ServerPort:    s.frp.Port,
-		Token:         frpconf.Secret(s.frp.Token),
-		TrustedCAFile: s.trusted(*s.frp),
-		ServerName:    s.frp.ServerName,
-		Metadatas:     map[string]frpconf.Secret{metaNode: frpconf.Secret(s.key.ID()), metaCredential: frpconf.Secret(s.frp.Credential)},
-		Keepalive:     time.Duration(s.frp.Keepalive) * time.Second,
+		ServerAddr:    a.up.Host,
+		ServerPort:    a.frp.Port,
+		Token:         frpconf.Secret(a.frp.Token),
+		TrustedCAFile: a.trusted(*a.frp),
+		ServerName:    a.frp.ServerName,
+		Metadatas:     map[string]frpconf.Secret{metaNode: frpconf.Secret(a.s.key.ID()), metaCredential: frpconf.Secret(a.frp.Credential)},
+		Keepalive:     time.Duration(a.frp.Keepalive) * time.Second,
 	}
-	for _, m := range s.maps {
-		if m.lease == nil || !m.port.ok {
+	written := &configured{frp: a.frp, maps: make(map[*mapping]opened, len(a.maps))}
+	for _, m := range a.maps {
+		o, ok := m.open()
+		if !ok {
 			continue
 		}
+		written.maps[m] = o
 		conf.Proxies = append(conf.Proxies, frpconf.Proxy{
-			Name:       s.proxyName(m),
+			Name:       a.proxyName(m),
 			Type:       m.Type.FRP(),
 			Local:      m.Local,
 			RemotePort: m.lease.Port,
 			Metadatas:  retryMeta(m),
 		})
 	}
-	if len(conf.Proxies) == 0 && s.frpc.proc == nil {
+	if len(conf.Proxies) == 0 && a.frpc.proc == nil {
 		return false
 	}
-	changed, err := s.frpc.ensure(ctx, time.Now(), conf)
+	changed, err := a.frpc.ensure(ctx, time.Now(), conf)
 	if err != nil {
-		s.frpc.lastErr = err.Error()
-		s.log.Warn("running frpc", "err", err)
+		a.written = nil
+		a.frpc.lastErr = err.Error()
+		a.log.Warn("running frpc", "err", err)
+		return changed
 	}
+	written.proc = a.frpc.proc
+	a.written = written
 	return changed
 }
 
 // askFRPC is the first half of step 5: frpc says running, on the leased port.
 // After a start or reload it waits for a verdict on every mapping.
-func (s *server) askFRPC(ctx context.Context, started, frpsUp bool) {
+func (a *attachment) askFRPC(ctx context.Context, started, frpsUp bool) {
 	now := time.Now()
-	if s.frpc.proc == nil {
+	if a.frpc.proc == nil {
 		reason := "frpc does not run"
-		if s.frpc.lastErr != "" {
-			reason += ": " + s.frpc.lastErr
+		if a.frpc.lastErr != "" {
+			reason += ": " + a.frpc.lastErr
 		}
-		for _, m := range s.maps {
+		for _, m := range a.maps {
 			m.frp = no(ChildDying, reason)
 		}
 		return
 	}
 	names := make(map[string]*mapping)
 	settled := true
-	for _, m := range s.maps {
+	for _, m := range a.maps {
 		if m.lease != nil && m.port.ok {
-			names[s.proxyName(m)] = m
+			names[a.proxyName(m)] = m
 			settled = settled && m.frp.ok
 		}
 	}
-	if settled && !started && !frpsUp && now.Before(s.due.status) {
+	if settled && !started && !frpsUp && now.Before(a.due.status) {
 		return
 	}
-	s.due.status = now.Add(spread(reportEvery))
+	a.due.status = now.Add(spread(reportEvery))
 	wait, cancel := context.WithTimeout(ctx, runningWait)
 	defer cancel()
-	defer onAbort(s.frpc.done(), cancel)()
+	defer onAbort(a.frpc.done(), cancel)()
 	list := make([]string, 0, len(names))
 	for name := range names {
 		list = append(list, name)
@@ -246,22 +316,22 @@ func (s *server) askFRPC(ctx context.Context, started, frpsUp bool) {
 	var got map[string]admin.Proxy
 	var err error
 	if started {
-		got, err = s.frpc.api.WaitRunning(wait, list)
+		got, err = a.frpc.api.WaitRunning(wait, list)
 	} else {
-		got, err = s.frpc.api.Status(wait)
+		got, err = a.frpc.api.Status(wait)
 	}
 	if err == nil && len(got) == 0 && frpsUp {
-		err = s.frpc.restart(ctx, "frps is back and frpc has not noticed yet")
-		s.poke()
+		err = a.frpc.restart(ctx, "frps is back and frpc has not noticed yet")
+		a.poke()
 	}
 	for name, m := range names {
-		s.heardOfFRPC(m, got[name], err)
+		a.heardOfFRPC(m, got[name], err)
 	}
-	s.retryStartErrors(now)
+	a.retryStartErrors(now)
 }
 
 // heardOfFRPC takes frpc's word on one mapping.
-func (s *server) heardOfFRPC(m *mapping, p admin.Proxy, err error) {
+func (a *attachment) heardOfFRPC(m *mapping, p admin.Proxy, err error) {
 	switch {
 	case err != nil:
 		m.frp = no(ChildDying, "frpc does not answer: "+err.Error())
@@ -271,11 +341,11 @@ func (s *server) heardOfFRPC(m *mapping, p admin.Proxy, err error) {
 		m.frp = no(NotReachable, "frpc is not connected to frps")
 	case errors.Is(p.Refusal(), admin.ErrPortTaken):
 		// Stolen between the gate's yes and frps's listen.
-		s.log.Warn("the port was taken, asking for another", "port", m.lease.Port, "row", m.Name)
+		a.log.Warn("the port was taken, asking for another", "port", m.lease.Port, "row", m.Name)
 		m.another = true
 		m.dropLease()
-		s.due.reserve = time.Time{}
-		s.poke()
+		a.due.reserve = time.Time{}
+		a.poke()
 	default:
 		m.frp = no(NotReachable, "frps: "+p.Err)
 	}
@@ -283,31 +353,31 @@ func (s *server) heardOfFRPC(m *mapping, p admin.Proxy, err error) {
 
 // retryStartErrors makes frpc try refused mappings again: by itself it would
 // wait 30 s, a changed metadata and a reload take milliseconds (0.61-0.70.1).
-func (s *server) retryStartErrors(now time.Time) {
-	if now.Before(s.due.force) {
+func (a *attachment) retryStartErrors(now time.Time) {
+	if now.Before(a.due.force) {
 		return
 	}
-	for _, m := range s.maps {
-		if m.lease != nil && m.port.ok && m.frp.reason != "" && s.frpc.proc != nil {
+	for _, m := range a.maps {
+		if m.lease != nil && m.port.ok && m.frp.reason != "" && a.frpc.proc != nil {
 			m.try++
-			s.due.force = now.Add(spread(retryEvery))
+			a.due.force = now.Add(spread(retryEvery))
 		}
 	}
 }
 
 // probeTunnels is step (b), for both protocols at once.
-func (s *server) probeTunnels(ctx context.Context) {
+func (a *attachment) probeTunnels(ctx context.Context) {
 	type probe struct {
 		*tunnel
 		err error
 	}
 	var probes []*probe
 	var wg sync.WaitGroup
-	for proto, t := range s.tunnels {
+	for proto, t := range a.tunnels {
 		now := time.Now()
 		switch {
 		case !t.canary.holds(now) || !t.canary.port.ok || !t.canary.frp.ok:
-			_, why := t.canary.judge(now, yes("", now), s.linkReason())
+			_, why := t.canary.judge(now, yes("", now), a.linkReason())
 			t.verdict, t.due, t.misses = no(why.kind, why.reason), time.Time{}, 0
 			continue
 		case now.Before(t.due):
@@ -315,18 +385,18 @@ func (s *server) probeTunnels(ctx context.Context) {
 		}
 		p := &probe{tunnel: t}
 		probes = append(probes, p)
-		at := s.public(t.canary)
+		at := a.public(t.canary)
 		wg.Go(func() {
 			wait, cancel := context.WithTimeout(ctx, canaryWait)
 			defer cancel()
-			_, p.err = s.canary.Probe(wait, proto, at)
+			_, p.err = a.s.canary.Probe(wait, proto, at)
 		})
 	}
 	wg.Wait()
 	for _, t := range probes {
 		if t.err == nil {
 			t.verdict, t.misses, t.due = yes("", time.Now()), 0, time.Now().Add(spread(canaryEvery))
-			s.frpc.healthy()
+			a.frpc.healthy()
 			continue
 		}
 		t.misses++
@@ -334,32 +404,32 @@ func (s *server) probeTunnels(ctx context.Context) {
 		if t.misses >= canaryMisses || !t.verdict.ok {
 			t.verdict = no(NotReachable, "the tunnel carries no data: "+t.err.Error())
 		}
-		if _, down := s.link.state(); t.misses >= canaryHang && down == nil {
+		if _, down := a.link.state(); t.misses >= canaryHang && down == nil {
 			t.misses = 0
-			if err := s.frpc.restart(ctx, "it says running, and nothing comes through"); err != nil {
-				s.log.Warn("stopping frpc", "err", err)
+			if err := a.frpc.restart(ctx, "it says running, and nothing comes through"); err != nil {
+				a.log.Warn("stopping frpc", "err", err)
 			}
-			s.poke()
+			a.poke()
 		}
 	}
 }
 
 // lookAtServices is step (d).
-func (s *server) lookAtServices(ctx context.Context) {
+func (a *attachment) lookAtServices(ctx context.Context) {
 	now := time.Now()
-	if now.Before(s.due.local) {
+	if now.Before(a.due.local) {
 		return
 	}
-	s.due.local = now.Add(spread(localEvery))
-	targets := make([]proof.Service, len(s.maps))
-	for i, m := range s.maps {
+	a.due.local = now.Add(spread(localEvery))
+	targets := make([]proof.Service, len(a.maps))
+	for i, m := range a.maps {
 		targets[i] = proof.Service{Type: m.Type, Addr: m.Local}
 	}
-	for i, err := range s.services.Check(ctx, targets) {
+	for i, err := range a.s.lookAt(ctx, targets) {
 		if err != nil {
-			s.maps[i].service = no(NothingListens, err.Error())
+			a.maps[i].service = no(NothingListens, err.Error())
 		} else {
-			s.maps[i].service = yes("", now)
+			a.maps[i].service = yes("", now)
 		}
 	}
 }

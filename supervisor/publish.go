@@ -16,23 +16,23 @@ import (
 const reportWait = 3 * time.Second
 
 // linkReason says why the reverse proxy cannot be asked, empty when it can.
-func (s *server) linkReason() string {
-	if _, err := s.link.state(); err != nil {
-		return fmt.Sprintf("reverse proxy %s does not answer: %v", s.proxy(), err)
+func (a *attachment) linkReason() string {
+	if _, err := a.link.state(); err != nil {
+		return fmt.Sprintf("reverse proxy %s does not answer: %v", a.proxy(), err)
 	}
 	return ""
 }
 
 // public is the address that a stranger dials for this mapping.
-func (s *server) public(m *mapping) netip.AddrPort {
-	hello, _ := s.link.state()
+func (a *attachment) public(m *mapping) netip.AddrPort {
+	hello, _ := a.link.state()
 	return netip.AddrPortFrom(hello.Proxy.Address, m.lease.Port)
 }
 
 // judge is what a mapping's row should say now.
-func (s *server) judge(now time.Time, m *mapping, link string) (tables.State, verdict) {
-	state, why := m.judge(now, s.tunnels[m.Type].verdict, link)
-	if s.suspect && state == tables.Up {
+func (a *attachment) judge(now time.Time, m *mapping, link string) (tables.State, verdict) {
+	state, why := m.judge(now, a.tunnels[m.Type].verdict, link)
+	if a.suspect && state == tables.Up {
 		return tables.Waiting, no(ProxyUnreachable, "the clock jumped, its lease is being renewed")
 	}
 	return state, why
@@ -40,21 +40,21 @@ func (s *server) judge(now time.Time, m *mapping, link string) (tables.State, ve
 
 // tellProxy renews the leases and tells the proxy what was proved; its answer
 // is step (c). What did not change is told only every 15 s.
-func (s *server) tellProxy(ctx context.Context) {
-	if _, down := s.link.state(); down != nil {
+func (a *attachment) tellProxy(ctx context.Context) {
+	if _, down := a.link.state(); down != nil {
 		return
 	}
 	now := time.Now()
-	all := !now.Before(s.due.report)
+	all := !now.Before(a.due.report)
 	var asked []*mapping
 	var rows []peerapi.Row
-	for _, m := range s.maps {
+	for _, m := range a.maps {
 		if m.lease == nil {
 			continue
 		}
 		online := m.online
 		m.online = yes("", now) // the proxy's own part of the proof
-		state, why := m.judge(now, s.tunnels[m.Type].verdict, "")
+		state, why := m.judge(now, a.tunnels[m.Type].verdict, "")
 		m.online = online
 		row := peerapi.Row{LeaseID: m.lease.ID, State: state, Reason: why.reason, Proved: why.by, Local: m.Local, Node: m.node}
 		if all || row != m.reported {
@@ -62,30 +62,30 @@ func (s *server) tellProxy(ctx context.Context) {
 		}
 	}
 	if all {
-		s.due.report = now.Add(spread(reportEvery))
+		a.due.report = now.Add(spread(reportEvery))
 	}
 	for len(rows) > 0 {
 		n := min(len(rows), maxWants)
-		if err := s.report(ctx, asked[:n], rows[:n]); err != nil {
+		if err := a.report(ctx, asked[:n], rows[:n]); err != nil {
 			if ctx.Err() != nil {
 				return // the stop still needs the link
 			}
-			s.link.failed(err)
-			s.log.Debug("reporting to the reverse proxy", "err", err)
+			a.link.failed(err)
+			a.log.Debug("reporting to the reverse proxy", "err", err)
 			return
 		}
 		asked, rows = asked[n:], rows[n:]
 	}
 	if all {
-		s.suspect = false
+		a.suspect = false
 	}
 }
 
-func (s *server) report(ctx context.Context, asked []*mapping, rows []peerapi.Row) error {
+func (a *attachment) report(ctx context.Context, asked []*mapping, rows []peerapi.Row) error {
 	ctx, cancel := context.WithTimeout(ctx, reportWait)
 	defer cancel()
 	sent := time.Now()
-	reply, err := s.link.client.Report(ctx, peerapi.ReportRequest{Rows: rows})
+	reply, err := a.link.client.Report(ctx, peerapi.ReportRequest{Rows: rows})
 	if err != nil {
 		return err
 	}
@@ -96,9 +96,9 @@ func (s *server) report(ctx context.Context, asked []*mapping, rows []peerapi.Ro
 		r := reply.Rows[i]
 		m.reported = rows[i]
 		if r.TTL == 0 {
-			s.log.Info("a lease is gone", "row", m.Name, "err", r.Reason)
+			a.log.Info("a lease is gone", "row", m.Name, "err", r.Reason)
 			m.dropLease()
-			s.poke()
+			a.poke()
 			continue
 		}
 		m.lease.until = deadline{sent: sent, ttl: r.TTL.Duration()}
@@ -115,22 +115,25 @@ func (s *server) report(ctx context.Context, asked []*mapping, rows []peerapi.Ro
 // publish brings the tables in line with what is known: step 7 at the server.
 // A row that is new or leads elsewhere is committed before anyone is told; a
 // state that was measured is noted.
-func (s *server) publish(ctx context.Context) error {
+func (a *attachment) publish(ctx context.Context) error {
+	if err := a.remembered(); err != nil {
+		return err
+	}
 	now := time.Now()
-	link := s.linkReason()
-	hello, _ := s.link.state()
+	link := a.linkReason()
+	hello, _ := a.link.state()
 	var commit, note tables.Batch
 	all, changed := true, false
 	var worst verdict
-	for _, m := range s.maps {
-		state, why := s.judge(now, m, link)
+	for _, m := range a.maps {
+		state, why := a.judge(now, m, link)
 		if state != tables.Up {
 			all = false
 			if worst.reason == "" {
 				worst = why
 			}
 		}
-		next := s.row(m, hello, state, why, now)
+		next := a.row(m, hello, state, why, now)
 		old := m.row
 		if next == old {
 			continue
@@ -149,46 +152,46 @@ func (s *server) publish(ctx context.Context) error {
 		m.row = next
 	}
 	if hello.Proxy.NodeID != "" {
-		row := s.proxyRow(hello, link, now)
+		row := a.proxyRow(hello, link, now)
 		switch {
-		case row.Serial != s.known.Serial || row.NodeID != s.known.NodeID:
+		case row.Serial != a.known.Serial || row.NodeID != a.known.NodeID:
 			commit.Proxies = append(commit.Proxies, row)
-		case row.State != s.known.State || row.Reason != s.known.Reason || !row.VerifiedAt.Equal(s.known.VerifiedAt):
+		case row.State != a.known.State || row.Reason != a.known.Reason || !row.VerifiedAt.Equal(a.known.VerifiedAt):
 			note.Proxies = append(note.Proxies, row)
 		}
-		s.known = row
+		a.known = row
 	}
-	s.fresh = false
-	if err := s.put(commit, note); err != nil {
+	a.fresh = false
+	if err := a.put(commit, note); err != nil {
 		return err
 	}
-	return s.tell(now, all, changed, worst, hello)
+	return a.tell(now, all, changed, worst, hello)
 }
 
 // put commits and notes. A disk that is full must not take the tunnels down:
 // the rows that could not be committed are tried again at the next pass.
-func (s *server) put(commit, note tables.Batch) error {
-	if err := s.store.Commit(commit); err != nil {
-		s.log.Error("committing the mappings", "err", err)
+func (a *attachment) put(commit, note tables.Batch) error {
+	if err := a.s.store.Commit(commit); err != nil {
+		a.log.Error("committing the mappings", "err", err)
 		for _, row := range commit.Mappings {
-			for _, m := range s.maps {
+			for _, m := range a.maps {
 				if m.Name == row.Name {
 					m.row.State, m.row.Reason = tables.Waiting, "its row could not be written: "+err.Error()
 				}
 			}
 		}
-		if !s.told {
+		if !a.told {
 			return stateFailure(err)
 		}
 	}
-	s.store.Note(note)
+	a.s.store.Note(note)
 	return nil
 }
 
-func (s *server) row(m *mapping, hello peerapi.Hello, state tables.State, why verdict, now time.Time) tables.Mapping {
+func (a *attachment) row(m *mapping, hello peerapi.Hello, state tables.State, why verdict, now time.Time) tables.Mapping {
 	r := tables.Mapping{
-		ServerName: s.o.Name, Address: hello.Proxy.Address, Type: m.Type, Name: m.Name, LocalAddress: m.Local,
-		State: state, NodeID: s.key.ID(), ProxyID: hello.Proxy.NodeID, Serial: m.row.Serial, Node: m.node,
+		ServerName: a.s.o.Name, Address: hello.Proxy.Address, Type: m.Type, Name: m.Name, LocalAddress: m.Local,
+		State: state, NodeID: a.s.key.ID(), ProxyID: hello.Proxy.NodeID, Serial: m.row.Serial, Node: m.node,
 		VerifiedAt: m.row.VerifiedAt, ProvedBy: m.row.ProvedBy,
 	}
 	r.BindPort, r.LeaseID, r.LeaseUntil = m.row.BindPort, m.row.LeaseID, m.row.LeaseUntil
@@ -197,7 +200,7 @@ func (s *server) row(m *mapping, hello peerapi.Hello, state tables.State, why ve
 	}
 	if state == tables.Up {
 		r.ProvedBy = why.by
-		if m.row.State != tables.Up || s.fresh || now.Sub(m.row.VerifiedAt) >= reportEvery {
+		if m.row.State != tables.Up || a.fresh || now.Sub(m.row.VerifiedAt) >= reportEvery {
 			r.VerifiedAt = now.UTC().Truncate(time.Millisecond)
 		}
 	} else {
@@ -207,9 +210,9 @@ func (s *server) row(m *mapping, hello peerapi.Hello, state tables.State, why ve
 }
 
 // proxyRow is the reverse proxy as this node sees it.
-func (s *server) proxyRow(hello peerapi.Hello, link string, now time.Time) tables.ReverseProxy {
+func (a *attachment) proxyRow(hello peerapi.Hello, link string, now time.Time) tables.ReverseProxy {
 	r := hello.Proxy
-	ms := float64(s.link.client.Latency().Microseconds()) / 1000
+	ms := float64(a.link.client.Latency().Microseconds()) / 1000
 	r.LatencyMS = &ms
 	if link != "" {
 		r.State, r.Reason = tables.Down, link
@@ -221,26 +224,26 @@ func (s *server) proxyRow(hello peerapi.Hello, link string, now time.Time) table
 
 // tell shows the user how the mappings came out, once they have settled and
 // then whenever one changes.
-func (s *server) tell(now time.Time, all, changed bool, worst verdict, hello peerapi.Hello) error {
-	if !s.told {
-		if s.due.settled.IsZero() || (!all && now.Before(s.due.settled)) {
+func (a *attachment) tell(now time.Time, all, changed bool, worst verdict, hello peerapi.Hello) error {
+	if !a.told {
+		if a.due.settled.IsZero() || (!all && now.Before(a.due.settled)) {
 			return nil
 		}
-		if s.o.NoWait && !all {
+		if a.s.o.NoWait && !all {
 			return fail(worst.kind, "leave --no-wait out to wait for it", "%s", worst.reason)
 		}
 	} else if !changed {
 		return nil
 	}
-	n := Mapped{Proxy: s.proxyRow(hello, "", now), First: !s.told}
-	for _, m := range s.maps {
+	n := Mapped{Proxy: a.proxyRow(hello, "", now), First: !a.told}
+	for _, m := range a.maps {
 		n.Rows = append(n.Rows, m.row)
 	}
 	if n.First {
-		n.Took = now.Sub(s.started)
+		n.Took = now.Sub(a.s.started)
 	}
-	s.told = true
-	s.o.Notify(n)
+	a.told = true
+	a.s.notify(n)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"p2prc/frpconf"
@@ -29,14 +30,14 @@ const maxWants = 1000
 
 // getLeases is step 1: every mapping without a live lease gets one. An error
 // is one that waiting does not cure.
-func (s *server) getLeases(ctx context.Context) error {
+func (a *attachment) getLeases(ctx context.Context) error {
 	now := time.Now()
-	hello, down := s.link.state()
-	if down != nil || now.Before(s.due.reserve) {
+	hello, down := a.link.state()
+	if down != nil || now.Before(a.due.reserve) {
 		return nil
 	}
 	var need []*mapping
-	for _, m := range s.maps {
+	for _, m := range a.maps {
 		if !m.holds(now) {
 			need = append(need, m)
 		}
@@ -44,24 +45,25 @@ func (s *server) getLeases(ctx context.Context) error {
 	for len(need) > 0 {
 		batch := need[:min(len(need), maxWants)]
 		need = need[len(batch):]
-		if err := s.reserve(ctx, hello, batch); err != nil {
-			return s.notGranted(batch, err)
+		if err := a.reserve(ctx, hello, batch); err != nil {
+			return a.notGranted(batch, err)
 		}
 	}
 	return nil
 }
 
 // reserve asks for the leases of one batch, all or none.
-func (s *server) reserve(ctx context.Context, hello peerapi.Hello, batch []*mapping) error {
-	req := peerapi.ReserveRequest{ID: rand.Text(), Name: s.o.Name}
-	known := s.memory.at(s.o.Host, s.o.Port)
+func (a *attachment) reserve(ctx context.Context, hello peerapi.Hello, batch []*mapping) error {
+	req := peerapi.ReserveRequest{ID: rand.Text(), Name: a.s.o.Name}
+	known := a.s.memory.at(a.up.Host, a.up.Port)
 	for _, m := range batch {
 		w := peerapi.Want{Name: m.Name, Type: m.Type, Port: m.Remote, Another: m.another}
 		if !m.another {
 			w.Lease = known.lease(m.Name).Signed
 		}
-		if m == s.maps[0] {
-			candidates, err := s.port.candidates(hello.Proxy.Ports, known.lease(m.Name).Port)
+		if m == a.maps[0] {
+			last := known.lease(m.Name)
+			candidates, err := a.s.port.candidates(hello.Proxy.Ports, last.Port, last.LocalPort)
 			if err != nil {
 				return err
 			}
@@ -70,23 +72,23 @@ func (s *server) reserve(ctx context.Context, hello peerapi.Hello, batch []*mapp
 		req.Wants = append(req.Wants, w)
 	}
 	sent := time.Now()
-	reply, err := s.link.client.Reserve(ctx, req)
+	reply, err := a.link.client.Reserve(ctx, req)
 	if err != nil {
 		return err
 	}
 	if len(reply.Leases) != len(batch) {
 		return fmt.Errorf("reserving ports: %d leases for %d mappings", len(reply.Leases), len(batch))
 	}
-	if s.due.settled.IsZero() {
-		s.due.settled = sent.Add(settleFor)
+	if a.due.settled.IsZero() {
+		a.due.settled = sent.Add(settleFor)
 	}
 	for i, m := range batch {
 		m.grant(reply.Leases[i], sent)
-		if m == s.maps[0] {
-			m.Local = s.port.choose(m.lease.Port)
+		if m == a.maps[0] {
+			m.Local = a.s.port.choose(m.lease.Port)
 		}
 	}
-	return s.learn(hello, reply, batch)
+	return a.learn(hello, reply, batch)
 }
 
 // grant takes a lease over. What was proved stays proved only under the same
@@ -103,56 +105,91 @@ func (m *mapping) grant(l peerapi.Lease, sent time.Time) {
 }
 
 // learn remembers, durably, who the proxy is and what it granted, and writes
-// the certificate that frpc is to trust.
-func (s *server) learn(hello peerapi.Hello, reply peerapi.ReserveReply, batch []*mapping) error {
-	if s.frp == nil || !bytes.Equal(s.frp.CertPEM, reply.FRP.CertPEM) {
-		if err := atomicfile.Write(s.trusted(reply.FRP), reply.FRP.CertPEM, 0o600); err != nil {
-			return fmt.Errorf("writing the certificate of the reverse proxy's frps: %w", err)
+// the certificate that frpc is to trust. Remembering takes as long as frpc to
+// start, so it goes on beside that: remembered waits for it.
+func (a *attachment) learn(hello peerapi.Hello, reply peerapi.ReserveReply, batch []*mapping) error {
+	if err := a.remembered(); err != nil {
+		return err
+	}
+	if a.frp == nil || !bytes.Equal(a.frp.CertPEM, reply.FRP.CertPEM) {
+		if err := a.trust(reply.FRP); err != nil {
+			return err
 		}
 	}
-	s.frp = &reply.FRP
-	known := s.memory.at(s.o.Host, s.o.Port)
+	a.frp = &reply.FRP
+	known := a.s.memory.at(a.up.Host, a.up.Port)
 	known.Pin = hello.Proxy.NodeID
 	leases := make(map[string]kept, len(known.Leases))
 	for _, k := range known.Leases {
 		leases[k.Name] = k
 	}
 	for _, m := range batch {
-		leases[m.Name] = kept{Name: m.Name, Port: m.lease.Port, Signed: m.lease.Signed}
+		k := kept{Name: m.Name, Port: m.lease.Port, Signed: m.lease.Signed}
+		if m == a.maps[0] {
+			k.LocalPort = m.Local.Port()
+		}
+		leases[m.Name] = k
 	}
 	known.Leases = known.Leases[:0:0]
-	for _, m := range s.maps { // only what is still mapped
+	for _, m := range a.maps { // only what is still mapped
 		if k, ok := leases[m.Name]; ok {
 			known.Leases = append(known.Leases, k)
 		}
 	}
-	return s.memory.keep(known)
+	done := make(chan error, 1)
+	a.learnt = done
+	go func() { done <- a.s.memory.keep(known) }()
+	return nil
+}
+
+// remembered returns once what was learnt is on disk, or why it is not.
+func (a *attachment) remembered() error {
+	if a.learnt == nil {
+		return nil
+	}
+	err := <-a.learnt
+	a.learnt = nil
+	if err != nil {
+		return stateFailure(err)
+	}
+	return nil
+}
+
+// trust writes the certificate that frpc is to trust, unless it is there.
+func (a *attachment) trust(f peerapi.FRP) error {
+	if b, err := os.ReadFile(a.trusted(f)); err == nil && bytes.Equal(b, f.CertPEM) {
+		return nil
+	}
+	if err := atomicfile.Write(a.trusted(f), f.CertPEM, 0o600); err != nil {
+		return fmt.Errorf("writing the certificate of the reverse proxy's frps: %w", err)
+	}
+	return nil
 }
 
 // trusted is the file of the certificate that frpc is to trust. It is named
 // after what is in it: a running frpc goes on with the one that it has read.
-func (s *server) trusted(f peerapi.FRP) string {
-	return s.dir.Private(fmt.Sprintf("frps-%x.crt", sha256.Sum256(f.CertPEM)))
+func (a *attachment) trusted(f peerapi.FRP) string {
+	return a.s.dir.Private(fmt.Sprintf("frps-%x.crt", sha256.Sum256(f.CertPEM)))
 }
 
 // notGranted deals with a reservation that failed. Before anything was shown
 // to work, a refusal ends p2prc; later it is a row's reason.
-func (s *server) notGranted(batch []*mapping, err error) error {
+func (a *attachment) notGranted(batch []*mapping, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
-	s.due.reserve = time.Now().Add(spread(retryEvery))
+	a.due.reserve = time.Now().Add(spread(retryEvery))
 	r, refused := errors.AsType[*peerapi.Refusal](err)
 	switch {
 	case !refused:
-		s.link.failed(err)
-		s.log.Warn("reserving ports", "err", err)
+		a.link.failed(err)
+		a.log.Warn("reserving ports", "err", err)
 		return nil
 	case r.Code == peerapi.CodeNotAdmitted:
-		_ = s.link.down(err) // the link knocks again
+		_ = a.link.down(err) // the link knocks again
 		return nil
-	case r.Code == peerapi.CodeRevoked, r.Code != peerapi.CodeUnavailable && !s.told:
-		return refusal(s.proxy(), s.key.ID(), err)
+	case r.Code == peerapi.CodeRevoked, r.Code != peerapi.CodeUnavailable && !a.told:
+		return refusal(a.proxy(), a.s.key.ID(), err)
 	}
 	for _, m := range batch {
 		m.refused = "the reverse proxy gives no port: " + r.Message
@@ -161,16 +198,16 @@ func (s *server) notGranted(batch []*mapping, err error) error {
 }
 
 // shutOut is set once the proxy has revoked this node: no waiting cures that.
-func (s *server) shutOut() *Failure {
-	_, err := s.link.state()
+func (a *attachment) shutOut() *Failure {
+	_, err := a.link.state()
 	if r, ok := errors.AsType[*peerapi.Refusal](err); ok && r.Code == peerapi.CodeRevoked {
-		return refusal(s.proxy(), s.key.ID(), err)
+		return refusal(a.proxy(), a.s.key.ID(), err)
 	}
 	return nil
 }
 
-func (s *server) proxyName(m *mapping) string {
-	return frpconf.ProxyName(string(s.key.ID()), m.Name)
+func (a *attachment) proxyName(m *mapping) string {
+	return frpconf.ProxyName(string(a.s.key.ID()), m.Name)
 }
 
 func retryMeta(m *mapping) map[string]string {

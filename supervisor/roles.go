@@ -3,7 +3,9 @@ package supervisor
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"p2prc/tables"
@@ -40,17 +42,24 @@ type ReverseProxyOptions struct {
 // ConnectOptions describes `p2prc -s --connect-reverse-proxy`.
 type ConnectOptions struct {
 	Common
-	Host   string         // IPv4 address or name of the reverse proxy, resolved at every connect
-	Port   uint16         // its node port
-	Pin    identity.ID    // zero: remembered, or learned by the token or a knock
-	Token  identity.Token // zero: none
-	NoWait bool           // fail instead of waiting for an admission or a first proof
-	Maps   []Map
+	Proxies []Upstream // at least one
+	NoWait  bool       // fail instead of waiting for an admission or a first proof
+	Maps    []Map
 	// Listen is where the node's own port is bound: zero address 127.0.0.1,
 	// zero port one that is free here and at the proxy.
 	Listen netip.AddrPort
 	FRPC   string // path or name of frpc
 }
+
+// Upstream is a reverse proxy that a server is to be reachable through.
+type Upstream struct {
+	Host  string         // IPv4 address or name, resolved at every connect
+	Port  uint16         // its node port
+	Pin   identity.ID    // zero: remembered, or learned by the token or a knock
+	Token identity.Token // zero: none
+}
+
+func (u Upstream) String() string { return net.JoinHostPort(u.Host, strconv.Itoa(int(u.Port))) }
 
 // Map is one --map: a local service that gets a port on the reverse proxy.
 type Map struct {

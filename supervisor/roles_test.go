@@ -329,11 +329,11 @@ func TestRefusals(t *testing.T) {
 		says   string
 		change func(*supervisor.ConnectOptions)
 	}{
-		{"nobody there", supervisor.ProxyUnreachable, "refused", func(o *supervisor.ConnectOptions) { o.Port = 8089 }},
-		{"not a p2prc", supervisor.ProxyUnreachable, "9999", func(o *supervisor.ConnectOptions) { o.Port = 9999 }},
-		{"no such name", supervisor.ProxyUnreachable, "nowhere.invalid", func(o *supervisor.ConnectOptions) { o.Host = "nowhere.invalid" }},
-		{"wrong token", supervisor.Refused, "token", func(o *supervisor.ConnectOptions) { o.Token = identity.NewToken() }},
-		{"wrong pin", supervisor.Refused, "identity", func(o *supervisor.ConnectOptions) { o.Pin = identity.NewKey().ID() }},
+		{"nobody there", supervisor.ProxyUnreachable, "refused", func(o *supervisor.ConnectOptions) { o.Proxies[0].Port = 8089 }},
+		{"not a p2prc", supervisor.ProxyUnreachable, "9999", func(o *supervisor.ConnectOptions) { o.Proxies[0].Port = 9999 }},
+		{"no such name", supervisor.ProxyUnreachable, "nowhere.invalid", func(o *supervisor.ConnectOptions) { o.Proxies[0].Host = "nowhere.invalid" }},
+		{"wrong token", supervisor.Refused, "token", func(o *supervisor.ConnectOptions) { o.Proxies[0].Token = identity.NewToken() }},
+		{"wrong pin", supervisor.Refused, "identity", func(o *supervisor.ConnectOptions) { o.Proxies[0].Pin = identity.NewKey().ID() }},
 		{"knock without waiting", supervisor.Refused, "does not know", func(o *supervisor.ConnectOptions) { o.NoWait = true }},
 		{"port outside the pool", supervisor.NoPort, "40000", func(o *supervisor.ConnectOptions) {
 			join(t, ready.JoinString, supervisor.Map{Name: "x", Type: tables.TCP, Local: netip.MustParseAddrPort("127.0.0.1:1"), Remote: 40000})(o)

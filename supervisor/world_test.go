@@ -196,7 +196,8 @@ func newPlace(t *testing.T) *place {
 	placeMu.Lock()
 	defer placeMu.Unlock()
 	nextPlace++
-	host := netip.AddrFrom4([4]byte{127, 31, 0, byte(nextPlace)})
+	// Tests of two checkouts may run at once: the process is part of the address.
+	host := netip.AddrFrom4([4]byte{127, 31, byte(os.Getpid()), byte(nextPlace)})
 	return &place{t: t, host: host, version: frptest.Version, o: supervisor.ReverseProxyOptions{
 		PublicAddress: host, ListenHost: host, ListenPort: 8088, FRPPort: 7000,
 		Ports: tables.PortRange{First: 20000, Last: 20099},
@@ -213,7 +214,7 @@ func (p *place) proxy(dir string) *role {
 
 func (p *place) server(dir string, change func(*supervisor.ConnectOptions)) *role {
 	return start(p.t, dir, func(ctx context.Context, c supervisor.Common) error {
-		o := supervisor.ConnectOptions{Common: c, Host: p.host.String(), Port: 8088, FRPC: frptest.Path(p.t, "frpc", p.version)}
+		o := supervisor.ConnectOptions{Common: c, Proxies: []supervisor.Upstream{{Host: p.host.String(), Port: 8088}}, FRPC: frptest.Path(p.t, "frpc", p.version)}
 		if change != nil {
 			change(&o)
 		}
@@ -228,7 +229,9 @@ func join(t *testing.T, text string, maps ...supervisor.Map) func(*supervisor.Co
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(o *supervisor.ConnectOptions) { o.Pin, o.Token, o.Maps = j.Pin, j.Token, maps }
+	return func(o *supervisor.ConnectOptions) {
+		o.Proxies[0].Pin, o.Proxies[0].Token, o.Maps = j.Pin, j.Token, maps
+	}
 }
 
 // web is a service that says hello.

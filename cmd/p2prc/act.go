@@ -97,15 +97,12 @@ func (c *CLI) serve(s stopping, say *printer, dir string) error {
 		maps[i] = supervisor.Map(m)
 	}
 	return supervisor.Connect(s.ctx, supervisor.ConnectOptions{
-		Common: common,
-		Host:   up.Host,
-		Port:   up.Port,
-		Pin:    up.Pin,
-		Token:  token,
-		NoWait: f.NoWait,
-		Maps:   maps,
-		Listen: f.Listen.addrPort(),
-		FRPC:   c.FRPC,
+		Common:  common,
+		Proxies: []supervisor.Upstream{{Host: up.Host, Port: up.Port, Pin: up.Pin, Token: token}},
+		NoWait:  f.NoWait,
+		Maps:    maps,
+		Listen:  f.Listen.addrPort(),
+		FRPC:    c.FRPC,
 	})
 }
 

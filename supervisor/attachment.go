@@ -1,0 +1,290 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/thejerf/suture/v4"
+
+	"p2prc/supervisor/child"
+	"p2prc/supervisor/proof"
+	"p2prc/tables"
+	"p2prc/tables/identity"
+	"p2prc/tables/peerapi"
+)
+
+// attachment is a server's side of one reverse proxy: the link to it, the frpc
+// that logs in there, and every mapping's lease and proof. A server has one for
+// each proxy that it uses. Its pass (pass.go) is the only goroutine that touches
+// maps, frpc and the fields below them.
+type attachment struct {
+	s    *server
+	up   Upstream
+	log  *slog.Logger
+	link *link
+	wake chan struct{}
+
+	maps    []*mapping // first the node's own port
+	version uint64     // of the server's list of mappings that maps stands for
+	frpc    *frpc
+	recalls map[string]tables.Mapping // rows of an earlier run, by name
+	known   tables.ReverseProxy       // the proxy's row as last committed
+	frp     *peerapi.FRP              // what the proxy said frpc needs; nil before the first lease
+	written *configured               // what the running frpc was given; nil: not known
+	learnt  <-chan error              // a write of what the proxy granted, under way; nil: none
+
+	due     pace
+	tunnels map[tables.Protocol]*tunnel
+	jump    jumpWatch
+	suspect bool // the clock jumped: every row waits for its renewal
+	told    bool // the first Mapped was sent
+	fresh   bool // frpc changed: the rows that are up were proved anew
+
+	listening bool // link is in the tree, as linked
+	linked    suture.ServiceToken
+}
+
+// attach makes the attachment of one reverse proxy. slot tells its frpc's
+// files from those of the others.
+func (s *server) attach(up Upstream, slot int) (*attachment, error) {
+	a := &attachment{
+		s: s, up: up, log: s.log.With("proxy", up.String()),
+		wake:    make(chan struct{}, 1),
+		tunnels: make(map[tables.Protocol]*tunnel),
+		recalls: make(map[string]tables.Mapping),
+	}
+	name := "frpc"
+	if slot > 0 {
+		name += "-" + strconv.Itoa(slot+1)
+	}
+	a.frpc = &frpc{path: s.frpc, name: name, dir: s.dir, log: a.log.With("component", "frpc"), backoff: new(child.Backoff)}
+	known := s.memory.at(up.Host, up.Port)
+	pin := known.Pin
+	if up.Pin != "" {
+		if pin != "" && pin != up.Pin {
+			return nil, refusal(up.String(), s.key.ID(), &identity.PinError{Want: pin, Got: up.Pin})
+		}
+		pin = up.Pin
+	}
+	a.link = &link{
+		client: peerapi.NewClient(peerapi.ClientOptions{
+			Key: s.key, Host: up.Host, Port: up.Port, Pin: pin, Token: up.Token, Join: known.Pin == "", Name: s.o.Name, Timeout: callWait,
+		}),
+		backoff: new(child.Backoff),
+		log:     a.log.With("component", "link"),
+		wake:    a.poke,
+		noWait:  s.o.NoWait,
+		knocks: func(proxy netip.AddrPort) {
+			s.notify(Knocking{ID: s.key.ID(), Proxy: proxy})
+		},
+	}
+	return a, nil
+}
+
+// poke makes the pass run now.
+func (a *attachment) poke() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// proxy is how the user named the reverse proxy.
+func (a *attachment) proxy() string { return a.up.String() }
+
+// admitted reports whether the proxy at this address ever let this node in.
+func (a *attachment) admitted() bool { return a.s.memory.at(a.up.Host, a.up.Port).Pin != "" }
+
+// proxyID is who the proxy is, empty before it was ever reached.
+func (a *attachment) proxyID() identity.ID {
+	hello, _ := a.link.state()
+	if hello.Proxy.NodeID != "" {
+		return hello.Proxy.NodeID
+	}
+	return a.s.memory.at(a.up.Host, a.up.Port).Pin
+}
+
+// contact makes the first connection. It may take as long as it needs only
+// where this node has to knock and may wait. The error says that there is no
+// use in going on with this proxy.
+func (a *attachment) contact(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	limit := time.AfterFunc(firstContact, func() { cancel(context.DeadlineExceeded) })
+	defer limit.Stop()
+	knocks := a.link.knocks
+	a.link.knocks = func(proxy netip.AddrPort) {
+		limit.Stop()
+		knocks(proxy)
+	}
+	err := a.link.open(ctx)
+	if err == nil || ctx.Err() != nil && context.Cause(ctx) != context.DeadlineExceeded {
+		return nil
+	}
+	if context.Cause(ctx) == context.DeadlineExceeded {
+		err = fmt.Errorf("no answer within %v", firstContact)
+	}
+	if f := refusal(a.proxy(), a.s.key.ID(), err); f.Kind != ProxyUnreachable || !a.admitted() {
+		return f
+	}
+	a.s.notify(Retrying{Proxy: a.proxy(), Err: err})
+	return nil
+}
+
+// recall takes up the rows that an earlier run left of this proxy: the same
+// mapping stays one row.
+func (a *attachment) recall() {
+	proxy := a.proxyID()
+	for _, row := range a.s.store.Proxies() {
+		if row.NodeID == proxy {
+			a.link.recall(row)
+		}
+	}
+	for _, row := range a.s.store.Mappings() {
+		if row.NodeID == a.s.key.ID() && row.ProxyID == proxy {
+			a.recalls[row.Name] = row
+		}
+	}
+}
+
+// takeMaps brings maps in line with what the server is to map: what stays
+// keeps its lease and proof, what is new has none yet, and what is gone loses
+// its row and gives its lease back.
+func (a *attachment) takeMaps(ctx context.Context) error {
+	want, version, err := a.s.mapped()
+	if err != nil || version == a.version && a.maps != nil {
+		return err
+	}
+	old := make(map[string]*mapping, len(a.maps))
+	for _, m := range a.maps {
+		old[m.Name] = m
+	}
+	maps := make([]*mapping, 0, len(want))
+	tunnels := make(map[tables.Protocol]*tunnel)
+	for _, w := range want {
+		m := old[w.Name]
+		if m != nil && m.same(w) {
+			delete(old, w.Name)
+		} else {
+			m = &mapping{Map: w.Map, node: w.node}
+			if row, ok := a.recalls[w.Name]; ok && row.Type == w.Type {
+				m.row, m.wasUp = row, !row.VerifiedAt.IsZero()
+				if m.node && w.Type == tables.TCP {
+					m.Local = row.LocalAddress // until a port is chosen
+				}
+			}
+			a.due.reserve, a.due.witness, a.due.local = time.Time{}, time.Time{}, time.Time{}
+		}
+		delete(a.recalls, w.Name)
+		maps = append(maps, m)
+		if m.node {
+			tunnels[w.Type] = a.tunnels[w.Type]
+			if tunnels[w.Type] == nil || tunnels[w.Type].canary != m {
+				tunnels[w.Type] = &tunnel{canary: m}
+			}
+		}
+	}
+	a.maps, a.tunnels, a.version = maps, tunnels, version
+	return a.unmap(ctx, old)
+}
+
+// unmap takes the rows of mappings that are gone out of the table, those that
+// an earlier run left included, and gives the leases back. The next configure
+// takes them out of frpc.
+func (a *attachment) unmap(ctx context.Context, gone map[string]*mapping) error {
+	var b tables.Batch
+	var leases []string
+	for name, m := range gone {
+		if i := slices.IndexFunc(a.maps, func(o *mapping) bool { return o.Name == name }); i >= 0 {
+			a.maps[i].row.Serial = m.row.Serial // the same name leads elsewhere: the row goes on
+			if m.lease != nil && a.maps[i].Type != m.Type {
+				leases = append(leases, m.lease.ID)
+			}
+			continue
+		}
+		b.DropMappings = append(b.DropMappings, tables.MappingKey{ProxyID: a.proxyID(), NodeID: a.s.key.ID(), Name: name})
+		if m.lease != nil {
+			leases = append(leases, m.lease.ID)
+		}
+	}
+	for name := range a.recalls {
+		b.DropMappings = append(b.DropMappings, a.recalls[name].Key())
+	}
+	clear(a.recalls)
+	if err := a.s.store.Commit(b); err != nil {
+		return stateFailure(fmt.Errorf("dropping rows: %w", err))
+	}
+	if len(leases) > 0 {
+		a.configure(ctx) // frps lets go of the ports before others may have them
+		a.release(ctx, leases)
+	}
+	return nil
+}
+
+// stop ends the attachment in order: the rows, the leases, frpc. When p2prc
+// only leaves, all of them stay.
+func (a *attachment) stop(ctx context.Context, leaving bool) error {
+	if err := a.remembered(); err != nil {
+		a.log.Warn("remembering the leases", "err", err)
+	}
+	if leaving {
+		bye, cancel := context.WithTimeout(ctx, byeTimeout)
+		defer cancel()
+		if _, err := a.link.client.Report(bye, peerapi.ReportRequest{Left: true}); err != nil {
+			a.log.Warn("telling the reverse proxy that p2prc leaves", "err", err)
+		}
+		a.frpc.leave()
+		return nil
+	}
+	err := a.withdraw()
+	var leases []string
+	for _, m := range a.maps {
+		if m.lease != nil {
+			leases = append(leases, m.lease.ID)
+		}
+	}
+	a.release(ctx, leases)
+	return errors.Join(err, a.frpc.stop(ctx))
+}
+
+// withdraw takes this node's rows at the proxy out of the table.
+func (a *attachment) withdraw() error {
+	var b tables.Batch
+	proxy := a.proxyID()
+	for _, m := range a.s.store.Mappings() {
+		if m.NodeID == a.s.key.ID() && m.ProxyID == proxy {
+			b.DropMappings = append(b.DropMappings, m.Key())
+		}
+	}
+	if err := a.s.store.Commit(b); err != nil {
+		return fmt.Errorf("withdrawing the rows: %w", err)
+	}
+	return nil
+}
+
+// release gives leases back; the reservations stay. A proxy that cannot be
+// reached finds out by itself.
+func (a *attachment) release(ctx context.Context, ids []string) {
+	ctx, cancel := context.WithTimeout(ctx, byeTimeout)
+	defer cancel()
+	if _, err := a.link.state(); err != nil || len(ids) == 0 {
+		return
+	}
+	if err := a.link.client.Release(ctx, peerapi.ReleaseRequest{LeaseIDs: ids}); err != nil {
+		a.log.Warn("giving the leases back", "err", err)
+	}
+}
+
+// lookAt asks for the services of all mappings. The answers are shared by all
+// attachments: a service on another host feels each look.
+func (s *server) lookAt(ctx context.Context, targets []proof.Service) []error {
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	return s.services.Check(ctx, targets)
+}
