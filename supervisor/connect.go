@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,7 @@ type server struct {
 	telling sync.Mutex // one Notify at a time
 
 	attachments []*attachment
+	standing    standing
 	mappings
 }
 
@@ -70,6 +72,7 @@ func newServer(o ConnectOptions) (*server, error) {
 		s.o.Name = nodeName()
 	}
 	s.port = newOwnPort(s)
+	s.standing.stable = cmp.Or(o.SwitchBack, switchBack)
 	if err := s.declare(o.Maps); err != nil {
 		return nil, err
 	}
@@ -154,6 +157,7 @@ func (s *server) start(ctx context.Context) error {
 		}
 	}
 	s.attachments = kept
+	s.standing.rank(kept)
 	return nil
 }
 
@@ -212,8 +216,17 @@ func (s *server) serve(ctx context.Context) error {
 	return nil
 }
 
-// serve runs the passes of one attachment until ctx ends, and stops it.
+// serve runs the passes of one attachment until ctx ends, and stops it. One
+// that will stand by lets the first go ahead, to ask for the port that it got.
 func (a *attachment) serve(ctx context.Context) error {
+	if a != a.s.attachments[0] {
+		select {
+		case <-a.s.port.ready:
+		case <-time.After(settleFor):
+		case <-ctx.Done():
+			return wanted(ctx)
+		}
+	}
 	a.recall()
 	a.frpc.adopt()
 	err := a.passes(ctx)

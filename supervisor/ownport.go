@@ -26,6 +26,7 @@ type ownPort struct {
 	fixed    uint16 // from --listen; 0 for any
 	serve    func(net.Listener)
 	serveUDP func(net.PacketConn)
+	ready    chan struct{} // closed once a port is chosen
 
 	mu     sync.Mutex              // guards the rest
 	held   map[uint16]net.Listener // candidates, until one is chosen
@@ -35,7 +36,7 @@ type ownPort struct {
 
 // newOwnPort binds nothing yet.
 func newOwnPort(s *server) *ownPort {
-	p := &ownPort{host: s.o.Listen.Addr(), fixed: s.o.Listen.Port(), held: make(map[uint16]net.Listener)}
+	p := &ownPort{host: s.o.Listen.Addr(), fixed: s.o.Listen.Port(), held: make(map[uint16]net.Listener), ready: make(chan struct{})}
 	if !p.host.IsValid() {
 		p.host = loopback
 	}
@@ -144,6 +145,7 @@ func (p *ownPort) choose(granted uint16) netip.AddrPort {
 	}
 	p.held = nil
 	p.chosen = netip.AddrPortFrom(p.host, keep)
+	close(p.ready)
 	return p.chosen
 }
 

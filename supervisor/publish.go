@@ -56,7 +56,7 @@ func (a *attachment) tellProxy(ctx context.Context) {
 		m.online = yes("", now) // the proxy's own part of the proof
 		state, why := m.judge(now, a.tunnels[m.Type].verdict, "")
 		m.online = online
-		row := peerapi.Row{LeaseID: m.lease.ID, State: state, Reason: why.reason, Proved: why.by, Local: m.Local, Node: m.node}
+		row := peerapi.Row{LeaseID: m.lease.ID, State: state, Reason: why.reason, Proved: why.by, Local: m.Local, Node: m.node, Standby: m.row.Standby}
 		if all || row != m.reported {
 			asked, rows = append(asked, m), append(rows, row)
 		}
@@ -125,6 +125,7 @@ func (a *attachment) publish(ctx context.Context) error {
 	var commit, note tables.Batch
 	all, changed := true, false
 	var worst verdict
+	standby := a.settle(a.works(now, link), now)
 	for _, m := range a.maps {
 		state, why := a.judge(now, m, link)
 		if state != tables.Up {
@@ -134,6 +135,7 @@ func (a *attachment) publish(ctx context.Context) error {
 			}
 		}
 		next := a.row(m, hello, state, why, now)
+		next.Standby = standby
 		old := m.row
 		if next == old {
 			continue
@@ -143,12 +145,12 @@ func (a *attachment) publish(ctx context.Context) error {
 		if claim {
 			next.Serial++
 		}
-		if claim || (state == tables.Up && old.State != tables.Up) {
+		if claim || next.Standby != old.Standby || (state == tables.Up && old.State != tables.Up) {
 			commit.Mappings = append(commit.Mappings, next)
 		} else {
 			note.Mappings = append(note.Mappings, next)
 		}
-		changed = changed || claim || next.State != old.State || next.Reason != old.Reason
+		changed = changed || claim || next.State != old.State || next.Reason != old.Reason || next.Standby != old.Standby
 		m.row = next
 	}
 	if hello.Proxy.NodeID != "" {

@@ -61,6 +61,9 @@ func (a *attachment) reserve(ctx context.Context, hello peerapi.Hello, batch []*
 		if !m.another {
 			w.Lease = known.lease(m.Name).Signed
 		}
+		if !m.another {
+			w.Candidates = a.s.standing.lentElsewhere(m.Name)
+		}
 		if m == a.maps[0] {
 			last := known.lease(m.Name)
 			candidates, err := a.s.port.candidates(hello.Proxy.Ports, last.Port, last.LocalPort)
@@ -87,6 +90,7 @@ func (a *attachment) reserve(ctx context.Context, hello peerapi.Hello, batch []*
 		if m == a.maps[0] {
 			m.Local = a.s.port.choose(m.lease.Port)
 		}
+		a.s.standing.lend(m)
 	}
 	return a.learn(hello, reply, batch)
 }

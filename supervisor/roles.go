@@ -42,9 +42,13 @@ type ReverseProxyOptions struct {
 // ConnectOptions describes `p2prc -s --connect-reverse-proxy`.
 type ConnectOptions struct {
 	Common
-	Proxies []Upstream // at least one
-	NoWait  bool       // fail instead of waiting for an admission or a first proof
-	Maps    []Map
+	Proxies []Upstream // at least one, best first: what works best is active, the rest stand by
+	// SwitchBack is how long a better proxy must have worked without a break
+	// before it is the active one again: a flapping one should not make the
+	// address flap that clients see. Zero: a minute.
+	SwitchBack time.Duration
+	NoWait     bool // fail instead of waiting for an admission or a first proof
+	Maps       []Map
 	// Listen is where the node's own port is bound: zero address 127.0.0.1,
 	// zero port one that is free here and at the proxy.
 	Listen netip.AddrPort

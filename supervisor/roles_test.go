@@ -133,6 +133,30 @@ func ipTable(t *testing.T, dir string, own netip.AddrPort) {
 	t.Errorf("the server is not in the IP table: %s", b)
 }
 
+// On the proxy's own machine the server cannot serve its port under the number
+// that the proxy lends, and must not get in its way either.
+func TestPortsStay_onOneMachine(t *testing.T) {
+	proxyDir, serverDir := dirs(t)
+	p := newPlace(t)
+	proxy := p.proxy(proxyDir)
+	here := func(o *supervisor.ConnectOptions) { o.Listen = netip.AddrPortFrom(p.host, 0) }
+	with := join(t, await[supervisor.ProxyReady](proxy).JoinString)
+	server := p.server(serverDir, func(o *supervisor.ConnectOptions) { with(o); here(o) })
+	own := server.up("p2prc")
+	if own.LocalAddress == own.Public() {
+		t.Fatalf("two listen at %s", own.Public())
+	}
+	for range 3 {
+		if err := server.end(nil); err != nil {
+			t.Fatal(err)
+		}
+		server = p.server(serverDir, here)
+		if again := server.up("p2prc"); again.Public() != own.Public() {
+			t.Errorf("at %s, was at %s", again.Public(), own.Public())
+		}
+	}
+}
+
 // TestPortsStay: the same node and name get the same port, after restarts of
 // everything; an admitted node needs nothing but the address.
 func TestPortsStay(t *testing.T) {

@@ -83,7 +83,7 @@ func (r *reverseProxy) Report(ctx context.Context, peer peerapi.Peer, req peerap
 			continue
 		}
 		row, old := r.mapping(peer.Name, got.Row, req.Rows[i], got.Online, got.Reason, now)
-		claim := old.Public() != row.Public() || old.LocalAddress != row.LocalAddress || old.LeaseID != row.LeaseID
+		claim := old.Public() != row.Public() || old.LocalAddress != row.LocalAddress || old.LeaseID != row.LeaseID || old.Standby != row.Standby
 		switch {
 		case row.State == tables.Up && old.State != tables.Up, claim && (row.State == tables.Up || old.LeaseID != ""):
 			commit.Mappings = append(commit.Mappings, row)
@@ -103,7 +103,7 @@ func (r *reverseProxy) mapping(server string, res tables.Reservation, said peera
 	row = tables.Mapping{
 		ServerName: server, Address: r.o.PublicAddress, Type: res.Type, BindPort: res.Port, Name: res.Name,
 		LocalAddress: said.Local, State: said.State, Reason: said.Reason, LeaseUntil: res.LeaseUntil, LeaseID: res.LeaseID,
-		NodeID: res.NodeID, ProxyID: r.key.ID(), Node: said.Node,
+		NodeID: res.NodeID, ProxyID: r.key.ID(), Node: said.Node, Standby: said.Standby,
 	}
 	old, _ = r.store.Mapping(row.Key())
 	row.Serial, row.VerifiedAt, row.ProvedBy = old.Serial, old.VerifiedAt, old.ProvedBy

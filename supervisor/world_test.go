@@ -130,6 +130,12 @@ func await[N supervisor.Notice](r *role) N {
 // row waits until the mapping's row in the table is as wanted.
 func (r *role) row(name, what string, want func(tables.Mapping) bool) tables.Mapping {
 	r.t.Helper()
+	return r.rowAt(netip.Addr{}, name, what, want)
+}
+
+// rowAt is row for one of several reverse proxies.
+func (r *role) rowAt(proxy netip.Addr, name, what string, want func(tables.Mapping) bool) tables.Mapping {
+	r.t.Helper()
 	var last tables.Mapping
 	var lastErr error
 	limit := time.Now().Add(patience)
@@ -137,7 +143,7 @@ func (r *role) row(name, what string, want func(tables.Mapping) bool) tables.Map
 		v, err := tables.ReadMappings(r.dir, time.Now())
 		lastErr = err
 		for _, m := range v.Rows {
-			if m.Name == name {
+			if m.Name == name && (!proxy.IsValid() || m.Address == proxy) {
 				last = m
 				if want(m) {
 					tick.Stop()

@@ -48,6 +48,7 @@ func fastMapping(raw []byte) (m Mapping, ok bool) {
 	c.skip(`,"lease_id":`)
 	m.LeaseID = c.text()
 	m.Node = c.has(`,"node":true`)
+	m.Standby = c.has(`,"standby":true`)
 	c.skip(`}`)
 	return m, c.ok && c.rest == ""
 }

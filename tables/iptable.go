@@ -38,8 +38,8 @@ type ipAddress struct {
 }
 
 // encodeIPTable derives the IP table: every reverse proxy at its own address,
-// and every server behind NAT at its proxy's address and bind port, which the
-// mapping of the node itself leads to.
+// and every server behind NAT at its active proxy's address and bind port, which
+// the mapping of the node itself leads to.
 func encodeIPTable(mappings []Mapping, proxies []ReverseProxy) ([]byte, error) {
 	latency := make(map[identity.ID]time.Duration, len(proxies))
 	var rows []ipAddress
@@ -58,7 +58,7 @@ func encodeIPTable(mappings []Mapping, proxies []ReverseProxy) ([]byte, error) {
 		rows = append(rows, row)
 	}
 	for _, m := range mappings {
-		if !m.Node || m.Type != TCP || !m.Address.IsValid() || m.BindPort == 0 {
+		if !m.Node || m.Type != TCP || m.Standby || !m.Address.IsValid() || m.BindPort == 0 {
 			continue
 		}
 		row := ipAddress{

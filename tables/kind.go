@@ -54,7 +54,7 @@ var mappingKind = &kind[MappingKey, Mapping]{
 			return m, false
 		}
 		m.State, m.Reason, m.VerifiedAt = measured.State, measured.Reason, measured.VerifiedAt
-		m.ProvedBy, m.LeaseUntil = measured.ProvedBy, measured.LeaseUntil
+		m.ProvedBy, m.LeaseUntil, m.Standby = measured.ProvedBy, measured.LeaseUntil, measured.Standby
 		return m, true
 	},
 	proof: func(m *Mapping) proof { return proof{&m.State, &m.Reason, m.VerifiedAt, m.LeaseUntil} },

@@ -52,7 +52,8 @@ type Mapping struct {
 	ProxyID      identity.ID    `json:"proxy_id"`
 	Serial       uint64         `json:"serial"`
 	LeaseID      string         `json:"lease_id"`
-	Node         bool           `json:"node,omitempty"` // the server's own port, not a --map
+	Node         bool           `json:"node,omitempty"`    // the server's own port, not a --map
+	Standby      bool           `json:"standby,omitempty"` // the server's active reverse proxy is another one
 }
 
 // MappingKey identifies a mapping: a node's names are unique on a proxy.

@@ -90,15 +90,17 @@ func (c *CLI) serve(s stopping, say *printer, dir string) error {
 			FRPS:          c.FRPS,
 		})
 	}
-	up := f.ConnectReverseProxy
-	say.note("connecting to the reverse proxy %s:%d", up.Host, up.Port)
+	ups := c.upstreams(token)
+	for _, up := range ups {
+		say.note("connecting to the reverse proxy %s", up)
+	}
 	maps := make([]supervisor.Map, len(f.Map))
 	for i, m := range f.Map {
 		maps[i] = supervisor.Map(m)
 	}
 	return supervisor.Connect(s.ctx, supervisor.ConnectOptions{
 		Common:  common,
-		Proxies: []supervisor.Upstream{{Host: up.Host, Port: up.Port, Pin: up.Pin, Token: token}},
+		Proxies: ups,
 		NoWait:  f.NoWait,
 		Maps:    maps,
 		Listen:  f.Listen.addrPort(),
@@ -106,13 +108,23 @@ func (c *CLI) serve(s stopping, say *printer, dir string) error {
 	})
 }
 
-// token is the one to admit nodes by or to join with: of a join string and
-// --token, the one from the stronger source.
-func (c *CLI) token() (identity.Token, error) {
+// upstreams are the reverse proxies to use. Of a join string's token and the
+// one of --token, the one from the stronger source joins.
+func (c *CLI) upstreams(t identity.Token) []supervisor.Upstream {
 	from := c.settings.source
-	if t := c.Flags.ConnectReverseProxy.Token; !t.Zero() && from["connect-reverse-proxy"] > max(from["token"], from["token-file"]) {
-		return t, nil
+	own := from["connect-reverse-proxy"] > max(from["token"], from["token-file"])
+	ups := make([]supervisor.Upstream, len(c.Flags.ConnectReverseProxy))
+	for i, up := range c.Flags.ConnectReverseProxy {
+		ups[i] = supervisor.Upstream{Host: up.Host, Port: up.Port, Pin: up.Pin, Token: t}
+		if own && !up.Token.Zero() {
+			ups[i].Token = up.Token
+		}
 	}
+	return ups
+}
+
+// token is the one to admit nodes by or to join with, of --token or --token-file.
+func (c *CLI) token() (identity.Token, error) {
 	if c.TokenFile == "" {
 		return c.Token.Token, nil
 	}

@@ -46,11 +46,16 @@ func (c *CLI) checkValues() error {
 	if f.ReverseProxy && f.listenPort() == uint16(f.FRPPort) {
 		return usage("give --listen or --frp-port another port", "the node port and the frp port are both %d", f.FRPPort)
 	}
-	if !f.ConnectReverseProxy.Token.Zero() {
+	if slices.ContainsFunc(f.ConnectReverseProxy, func(u upstream) bool { return !u.Token.Zero() }) {
 		for _, name := range []string{"token", "token-file"} {
 			if c.settings.source[name] == c.settings.source["connect-reverse-proxy"] {
 				return usage("leave out --"+name, "the join string has a token already")
 			}
+		}
+	}
+	for i, up := range f.ConnectReverseProxy {
+		if slices.ContainsFunc(f.ConnectReverseProxy[:i], func(o upstream) bool { return o.Host == up.Host && o.Port == up.Port }) {
+			return usage("name each reverse proxy once", "--connect-reverse-proxy names %s:%d twice", up.Host, up.Port)
 		}
 	}
 	if c.settings.source["map"] != fromDefault && len(f.Map) == 0 {

@@ -33,16 +33,16 @@ type CLI struct {
 
 // command is what p2prc does without a verb.
 type command struct {
-	Server              bool      `short:"s" xor:"action" group:"run" help:"Run a node in one of two roles:"`
-	ReverseProxy        bool      `xor:"role" with:"server" group:"run" help:"Lend this host's public ports to hosts behind NAT."`
-	ConnectReverseProxy upstream  `xor:"role" with:"server" placeholder:"HOST" group:"run" help:"Be reachable through the reverse proxy at HOST, HOST:PORT or 'p2prc://HOST:PORT#PIN/TOKEN'."`
-	Map                 []mapSpec `with:"connect-reverse-proxy" placeholder:"SPEC" group:"run" help:"Map this service too: 22, 8080:22000 (local:remote), 192.168.1.9:22, 5353/udp, web=3000. Repeatable."`
-	NoWait              bool      `with:"connect-reverse-proxy" group:"run" help:"Fail instead of waiting until it works."`
-	Listen              listen    `with:"reverse-proxy,connect-reverse-proxy" placeholder:"ADDR:PORT" group:"run" help:"Bind the node's own port here. Default: :8088, a server picks one."`
-	PublicAddress       ipv4      `with:"reverse-proxy" placeholder:"IP" group:"run" help:"Tell others to reach this host at IP."`
-	FRPPort             port      `name:"frp-port" with:"reverse-proxy" default:"7000" placeholder:"N" group:"run" help:"Let frpc log in on this port. Default: 7000."`
-	Ports               pool      `with:"reverse-proxy" default:"20000-29999" placeholder:"FIRST-LAST" group:"run" help:"Lend these ports. Default: 20000-29999."`
-	Open                bool      `with:"reverse-proxy" group:"run" help:"Lend ports to anyone, a few to each."`
+	Server              bool       `short:"s" xor:"action" group:"run" help:"Run a node in one of two roles:"`
+	ReverseProxy        bool       `xor:"role" with:"server" group:"run" help:"Lend this host's public ports to hosts behind NAT."`
+	ConnectReverseProxy []upstream `xor:"role" with:"server" placeholder:"HOST" group:"run" help:"Be reachable through the reverse proxy at HOST, HOST:PORT or 'p2prc://HOST:PORT#PIN/TOKEN'. Repeatable: the second stands by for the first."`
+	Map                 []mapSpec  `with:"connect-reverse-proxy" placeholder:"SPEC" group:"run" help:"Map this service too: 22, 8080:22000 (local:remote), 192.168.1.9:22, 5353/udp, web=3000. Repeatable."`
+	NoWait              bool       `with:"connect-reverse-proxy" group:"run" help:"Fail instead of waiting until it works."`
+	Listen              listen     `with:"reverse-proxy,connect-reverse-proxy" placeholder:"ADDR:PORT" group:"run" help:"Bind the node's own port here. Default: :8088, a server picks one."`
+	PublicAddress       ipv4       `with:"reverse-proxy" placeholder:"IP" group:"run" help:"Tell others to reach this host at IP."`
+	FRPPort             port       `name:"frp-port" with:"reverse-proxy" default:"7000" placeholder:"N" group:"run" help:"Let frpc log in on this port. Default: 7000."`
+	Ports               pool       `with:"reverse-proxy" default:"20000-29999" placeholder:"FIRST-LAST" group:"run" help:"Lend these ports. Default: 20000-29999."`
+	Open                bool       `with:"reverse-proxy" group:"run" help:"Lend ports to anyone, a few to each."`
 
 	ViewRPS bool `name:"view-rps" aliases:"view-reverse-proxy-servers" xor:"action" group:"view" help:"List known reverse proxies (--view-reverse-proxy-servers)."`
 	ViewRPM bool `name:"view-rpm" aliases:"view-reverse-proxy-mapping" xor:"action" group:"view" help:"List known mappings (--view-reverse-proxy-mapping)."`

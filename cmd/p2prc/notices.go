@@ -78,29 +78,33 @@ func (p *printer) proxyReady(n supervisor.ProxyReady) {
 	}
 }
 
-// mapped shows every row the first time, later each that changed.
+// mapped shows every row of a reverse proxy the first time, later each that changed.
 func (p *printer) mapped(n supervisor.Mapped) {
 	p.retrying = ""
-	first := p.rows == nil
-	shown := make(map[string]tables.Mapping, len(n.Rows))
+	if p.rows == nil {
+		p.rows = make(map[tables.MappingKey]tables.Mapping)
+	}
+	known := make(map[tables.MappingKey]bool, len(n.Rows))
 	var changed []tables.Mapping
 	for _, row := range n.Rows {
-		if old, ok := p.rows[row.Name]; !ok || !sameToTheEye(old, row) {
+		known[row.Key()] = true
+		if old, ok := p.rows[row.Key()]; !ok || !sameToTheEye(old, row) {
 			changed = append(changed, row)
 		}
-		shown[row.Name] = row
-		delete(p.rows, row.Name)
+		p.rows[row.Key()] = row
 	}
 	stamp := ""
-	if !first {
+	if !n.First {
 		stamp = p.clock() + " "
 	}
 	fmt.Fprint(p.out, p.block(stamp, changed, n.Proxy))
-	for _, gone := range p.rows {
-		p.event("gone", yellow, "%s  %s", publicEnd(gone), gone.Name)
+	for key, gone := range p.rows {
+		if key.ProxyID == n.Proxy.NodeID && !known[key] {
+			p.event("gone", yellow, "%s  %s", publicEnd(gone), gone.Name)
+			delete(p.rows, key)
+		}
 	}
-	p.rows = shown
-	if first {
+	if n.First {
 		p.relay(n)
 	}
 }
@@ -126,7 +130,7 @@ func (p *printer) relay(n supervisor.Mapped) {
 
 // sameToTheEye leaves out what changes with every proof.
 func sameToTheEye(a, b tables.Mapping) bool {
-	return a.State == b.State && a.Reason == b.Reason && a.Public() == b.Public() &&
+	return a.State == b.State && a.Reason == b.Reason && a.Standby == b.Standby && a.Public() == b.Public() &&
 		a.LocalAddress == b.LocalAddress && a.Type == b.Type
 }
 
@@ -138,18 +142,20 @@ func (p *printer) block(stamp string, rows []tables.Mapping, proxy tables.Revers
 	}
 	var b strings.Builder
 	for _, row := range rows {
-		word, color := stateWord(row.State)
+		word, color := stateWord(row)
 		fmt.Fprintf(&b, "%s%s  %-*s  ->  %-*s     %s\n", stamp, paint(p.outColor, color, pad(word, wordWidth)),
 			public, publicEnd(row), local, localEnd(row), printable(remark(row, proxy)))
 	}
 	return b.String()
 }
 
-func stateWord(s tables.State) (word, color string) {
-	switch s {
-	case tables.Up:
+func stateWord(m tables.Mapping) (word, color string) {
+	switch {
+	case m.State == tables.Up && m.Standby:
+		return "standby", green
+	case m.State == tables.Up:
 		return "reachable", green
-	case tables.Down:
+	case m.State == tables.Down:
 		return "down", red
 	}
 	return "waiting", yellow

@@ -28,9 +28,9 @@ type printer struct {
 	now      func() time.Time
 	dirFlag  string // " --state-dir DIR" for the commands it suggests, where one was given
 
-	rows     map[string]tables.Mapping // by name, as last shown
-	ready    bool                      // the reverse proxy was announced
-	retrying string                    // as last shown
+	rows     map[tables.MappingKey]tables.Mapping // as last shown
+	ready    bool                                 // the reverse proxy was announced
+	retrying string                               // as last shown
 }
 
 func newPrinter(stdout, stderr *os.File, getenv func(string) string) *printer {

@@ -145,6 +145,9 @@ func TestSettings_token(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, err := cli.token()
+			if ups := cli.upstreams(got); len(ups) > 0 {
+				got = ups[0].Token
+			}
 			if err != nil || got.Reveal() != tt.want {
 				t.Errorf("the token is %q, %v; want %q", got.Reveal(), err, tt.want)
 			}

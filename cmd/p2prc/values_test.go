@@ -83,7 +83,7 @@ func TestParse_defaults(t *testing.T) {
 	if cli, err = parseWith(t, nil, "-s", "--connect-reverse-proxy=proxy.example"); err != nil {
 		t.Fatal(err)
 	}
-	if up := cli.Flags.ConnectReverseProxy; up.Host != "proxy.example" || up.Port != 8088 || up.Pin != "" || !up.Token.Zero() {
+	if up := cli.Flags.ConnectReverseProxy[0]; up.Host != "proxy.example" || up.Port != 8088 || up.Pin != "" || !up.Token.Zero() {
 		t.Errorf("got %+v", up)
 	}
 	if got := cli.Flags.Listen.addrPort(); got != (netip.AddrPort{}) {

@@ -79,6 +79,7 @@ type Row struct {
 	Proved  string         `json:"proved_by,omitempty"` // who dialled the port from outside
 	Local   netip.AddrPort `json:"local"`               // for the proxy's table
 	Node    bool           `json:"node,omitempty"`      // the server's own port
+	Standby bool           `json:"standby,omitempty"`   // another reverse proxy of the server is the active one
 }
 
 // ReportRequest renews the leases named in it and says how each mapping is:
