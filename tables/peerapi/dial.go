@@ -55,11 +55,7 @@ func (c *Client) dial(ctx context.Context, alpn string) (*line, error) {
 
 // greet does everything that comes before the first request.
 func (c *Client) greet(ctx context.Context, raw net.Conn, alpn string) (*line, error) {
-	tc := tls.Client(raw, identity.ClientTLS(c.o.Key, c.pinned(), []string{alpn}))
-	if err := tc.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("connecting: %w", notP2PRC(cut(ctx, err)))
-	}
-	peer, err := identity.PeerID(tc.ConnectionState())
+	tc, peer, err := shake(ctx, raw, identity.ClientTLS(c.o.Key, c.pinned(), []string{alpn}))
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +67,16 @@ func (c *Client) greet(ctx context.Context, raw net.Conn, alpn string) (*line, e
 		}
 	}
 	return newLine(tc, peer), nil
+}
+
+// shake makes sure who is at the other end.
+func shake(ctx context.Context, raw net.Conn, conf *tls.Config) (*tls.Conn, identity.ID, error) {
+	tc := tls.Client(raw, conf)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return nil, "", fmt.Errorf("connecting: %w", notP2PRC(cut(ctx, err)))
+	}
+	peer, err := identity.PeerID(tc.ConnectionState())
+	return tc, peer, err
 }
 
 // notP2PRC tells what can only come of a p2prc, or of nobody, from the rest.

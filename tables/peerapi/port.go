@@ -60,11 +60,14 @@ type PortOptions struct {
 	Tokens func() []identity.Token
 	Enrol  func(Peer) error
 
+	// Protocols is what else is spoken here, by ALPN.
+	Protocols map[string]Protocol
+
 	Log *slog.Logger // nil: none
 
 	// Connections at once. Strangers are all that are not admitted: beyond
 	// their number they wait in the system's queue. A node's oldest connection
-	// gives way to its newest.
+	// gives way to its newest. The API has such room, and each of the Protocols.
 	MaxStrangers   int
 	MaxNodes       int
 	MaxForEachNode int
@@ -76,7 +79,8 @@ type Port struct {
 	o      PortOptions
 	tls    *tls.Config
 	guests *guests
-	slots  chan struct{} // one for each stranger
+	spoken map[string]*spoken // by ALPN
+	slots  chan struct{}      // one for each stranger
 	plain  *handover
 	api    *handover
 	log    *repeats
@@ -93,10 +97,14 @@ func NewPort(ln net.Listener, o PortOptions) *Port {
 		}
 		return otherwise
 	}
+	room := func() *guests {
+		return newGuests(orElse(o.MaxNodes, defaultNodes), orElse(o.MaxForEachNode, defaultEach))
+	}
 	return &Port{
 		ln: ln, o: o,
-		tls:    identity.ServerTLS(o.Key, []string{ALPNAPI, ALPNJoin}),
-		guests: newGuests(orElse(o.MaxNodes, defaultNodes), orElse(o.MaxForEachNode, defaultEach)),
+		tls:    identity.ServerTLS(o.Key, alpns(o.Protocols)),
+		guests: room(),
+		spoken: speak(o.Protocols, room),
 		slots:  make(chan struct{}, orElse(o.MaxStrangers, defaultStrangers)),
 		plain:  newHandover(ln.Addr()),
 		api:    newHandover(ln.Addr()),
@@ -255,6 +263,10 @@ func (p *Port) node(ctx context.Context, conn net.Conn, g *guest) error {
 	state := tc.ConnectionState()
 	if g.id, err = identity.PeerID(state); err != nil {
 		return err
+	}
+	if s := p.spoken[state.NegotiatedProtocol]; s != nil {
+		s.serve(ctx, tc, g)
+		return nil
 	}
 	if state.NegotiatedProtocol == ALPNJoin {
 		if err := p.join(tc, g); err != nil {

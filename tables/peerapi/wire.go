@@ -11,6 +11,8 @@ import (
 const (
 	ALPNAPI  = "p2prc-api/1"  // the node API, for nodes that are enrolled
 	ALPNJoin = "p2prc-join/1" // proves a token both ways, enrols the node, then is the node API
+	ALPNSync = "p2prc-sync/1" // a Protocol: tables/sync
+	ALPNMesh = "p2prc-mesh/1" // a Protocol: tables/mesh
 )
 
 // MaxBody bounds every request and reply of the node API, in bytes.
