@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"p2prc/tables"
+	"p2prc/tables/netaddr"
 )
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
@@ -20,7 +21,7 @@ func publicAddress(addrs []net.Addr) (netip.Addr, error) {
 		if err != nil {
 			continue
 		}
-		if ip := prefix.Addr().Unmap(); ip.Is4() && isPublic(ip) {
+		if ip := prefix.Addr().Unmap(); ip.Is4() && netaddr.Public(ip) {
 			found = append(found, ip)
 		}
 	}
@@ -33,32 +34,6 @@ func publicAddress(addrs []net.Addr) (netip.Addr, error) {
 	}
 	return netip.Addr{}, fail(BadUsage, "pass --public-address with the one that strangers should dial",
 		"finding the public address: this host has several public IPv4 addresses: %v", found)
-}
-
-// Ranges that netip calls global unicast and that no stranger can dial:
-// shared address space (RFC 6598), documentation (RFC 5737), benchmarks
-// (RFC 2544), reserved (RFC 1112).
-var notPublic = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("100.64.0.0/10"),
-	netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("192.0.2.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"),
-	netip.MustParsePrefix("198.51.100.0/24"),
-	netip.MustParsePrefix("203.0.113.0/24"),
-	netip.MustParsePrefix("240.0.0.0/4"),
-}
-
-func isPublic(ip netip.Addr) bool {
-	if !ip.IsGlobalUnicast() || ip.IsPrivate() {
-		return false
-	}
-	for _, p := range notPublic {
-		if p.Contains(ip) {
-			return false
-		}
-	}
-	return true
 }
 
 // nodeName makes the host's name fit to be a node's.

@@ -24,6 +24,7 @@ import (
 	"p2prc/tables"
 	"p2prc/tables/identity"
 	"p2prc/tables/lease"
+	"p2prc/tables/netaddr"
 	"p2prc/tables/peerapi"
 )
 
@@ -360,7 +361,7 @@ func (r *reverseProxy) warnings() []string {
 			out = append(out, w)
 		}
 	}
-	if !isPublic(r.o.PublicAddress) {
+	if !netaddr.Public(r.o.PublicAddress) {
 		out = append(out, fmt.Sprintf("%s is no address that strangers on the internet can dial", r.o.PublicAddress))
 	}
 	return slices.Clip(out)
