@@ -7,6 +7,7 @@ import "errors"
 var (
 	ErrMalformed    = errors.New("not a record")
 	ErrForged       = errors.New("forged")
+	ErrUnknownKind  = errors.New("of a kind that this version does not know")
 	ErrFuture       = errors.New("issued in the future")
 	ErrExpired      = errors.New("expired")
 	ErrOlder        = errors.New("older than what is known")

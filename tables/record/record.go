@@ -34,7 +34,7 @@ const prefix = "p2prc-record-v1"
 // Kind is what a record is about.
 type Kind string
 
-// The kinds of record. Any other is refused.
+// The kinds of record. Any other stays out.
 const (
 	KindClaim     Kind = "claim"     // a node: this address leads to me
 	KindDown      Kind = "down"      // a node or its proxy: that claim does not work now
@@ -107,6 +107,9 @@ func Parse(raw []byte) (*Record, error) {
 		return nil, fmt.Errorf("%w: %d bytes is no length for one", ErrMalformed, len(raw))
 	}
 	r, err := parse(string(raw))
+	if errors.Is(err, ErrUnknownKind) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
@@ -177,7 +180,7 @@ func (r *Record) read(k Kind, s Subject, lines string) error {
 	case KindGone:
 		r.Body, in.err = readGone(s)
 	default:
-		return fmt.Errorf("%q is no kind of record", string(k))
+		return fmt.Errorf("%w: %.80q", ErrUnknownKind, string(k))
 	}
 	if in.err != nil {
 		return in.err

@@ -78,7 +78,6 @@ func TestParse_malformed(t *testing.T) {
 		"a signature only":          make([]byte, 64),
 		"too long":                  good.with("zz " + strings.Repeat("x", record.MaxSize)).sign(node),
 		"another prefix":            replace("record-v1", "record-v2"),
-		"an unknown kind":           change(func(x *text) { x.kind = "wish" }),
 		"another's key":             replace(base64.RawStdEncoding.EncodeToString(node.Public()), base64.RawStdEncoding.EncodeToString(other.Public())),
 		"no key":                    replace(base64.RawStdEncoding.EncodeToString(node.Public()), "AAAA"),
 		"another's lease":           claimText(proxy, other, "web", 7, start).sign(node),
@@ -220,6 +219,16 @@ func TestSet_unknownFieldsGoOn(t *testing.T) {
 	merge(t, s, start, raw)
 	if got := s.All(start); len(got) != 1 || got[0].Raw() != string(raw) || got[0].Body.(*record.Proxy).Name != "gate" {
 		t.Errorf("got %v", got)
+	}
+}
+
+// A later version may know more kinds: it is no crime to pass one on.
+func TestSet_unknownKindStaysOut(t *testing.T) {
+	x := proxyText(1, start)
+	x.kind, x.subject = "wish", "wish/1"
+	m := record.New(record.Options{}).Merge(start, "", x.sign(keyOf(0)))
+	if len(m.Changed) != 0 || len(m.Rejected) != 1 || !errors.Is(m.Rejected[0].Err, record.ErrUnknownKind) || m.Bad() != nil {
+		t.Errorf("got %+v", m)
 	}
 }
 

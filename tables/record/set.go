@@ -85,7 +85,8 @@ func New(o Options) *Set {
 
 // Rejected is a record of a batch that did not enter, and why.
 type Rejected struct {
-	Index int // in the batch
+	Index int  // in the batch
+	Hash  Hash // of its bytes; zero if they are no record
 	Err   error
 }
 
@@ -118,7 +119,11 @@ func (s *Set) Merge(now time.Time, from identity.ID, batch ...[]byte) Merged {
 	for i, raw := range batch {
 		r, changed, err := s.merge(now, from, raw)
 		if err != nil {
-			m.Rejected = append(m.Rejected, Rejected{i, err})
+			no := Rejected{Index: i, Err: err}
+			if r != nil {
+				no.Hash = r.hash
+			}
+			m.Rejected = append(m.Rejected, no)
 		}
 		if changed {
 			m.Changed = append(m.Changed, r)
