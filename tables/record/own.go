@@ -82,7 +82,7 @@ func (o *Own) Beat(now time.Time, h Heartbeat) error { return o.sign(now, &h) }
 func (o *Own) Goodbye(now time.Time) error { return o.sign(now, &Gone{Everything}) }
 
 func (o *Own) sign(now time.Time, b Body) error {
-	r, err := o.signer.Sign(b, 0)
+	r, err := o.signer.Sign(b)
 	if err != nil {
 		return fmt.Errorf("saying what this node is: %w", err)
 	}

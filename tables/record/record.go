@@ -18,7 +18,9 @@ import (
 // byte is looked at.
 const MaxSize = 2 << 10
 
-// How long a record may hold. A heartbeat comes every BeatEvery; three may be
+// How long a record holds, a claim only as long as its lease. No owner chooses
+// that: where a newer record ended before an older one, those who know both
+// and those who know the older one would never agree. A heartbeat comes every BeatEvery; three may be
 // lost before its proxy counts as silent.
 const (
 	MaxLife   = 24 * time.Hour
@@ -70,7 +72,7 @@ type Body interface {
 	kind() Kind
 	subject() Subject
 	fields() []field
-	// entitled says why this owner may not say this; the times are the record's.
+	// entitled says why the owner may not say this.
 	entitled(r *Record) error
 	// same tells whether another body says nothing new beside this one.
 	same(other Body) bool
@@ -189,14 +191,26 @@ func (r *Record) read(k Kind, s Subject, lines string) error {
 		return fmt.Errorf("a %s about %q", k, string(s))
 	}
 	r.Subject = s
-	life := MaxLife
-	if k == KindHeartbeat {
-		life = BeatLife
+	if err := r.Body.entitled(r); err != nil {
+		return err
 	}
-	if d := r.Expires.Sub(r.Issued); d <= 0 || d > life {
-		return fmt.Errorf("a %s that holds for %s", k, d)
+	if want := endOf(r.Body, r.Issued); !r.Expires.Equal(want) || !want.After(r.Issued) {
+		return fmt.Errorf("a %s of %s that holds until %s", k, encodeTime(r.Issued), encodeTime(r.Expires))
 	}
-	return r.Body.entitled(r)
+	return nil
+}
+
+// endOf is when a record of that body expires.
+func endOf(b Body, issued time.Time) time.Time {
+	switch b := b.(type) {
+	case *Heartbeat:
+		return issued.Add(BeatLife)
+	case *Claim:
+		if end := b.lease.Until; end.Before(issued.Add(MaxLife)) {
+			return end
+		}
+	}
+	return issued.Add(MaxLife)
 }
 
 func (r *Record) message() string   { return r.raw[:len(r.raw)-ed25519.SignatureSize] }

@@ -44,7 +44,7 @@ func TestSigner_exactBytes(t *testing.T) {
 
 func sameBytes(t *testing.T, s *record.Signer, b record.Body, want []byte) {
 	t.Helper()
-	r, err := s.Sign(b, 0)
+	r, err := s.Sign(b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,37 +74,40 @@ func TestParse_malformed(t *testing.T) {
 		return append(msg, node.Sign(msg)...)
 	}
 	for name, raw := range map[string][]byte{
-		"nothing":                   nil,
-		"a signature only":          make([]byte, 64),
-		"too long":                  good.with("zz " + strings.Repeat("x", record.MaxSize)).sign(node),
-		"another prefix":            replace("record-v1", "record-v2"),
-		"another's key":             replace(base64.RawStdEncoding.EncodeToString(node.Public()), base64.RawStdEncoding.EncodeToString(other.Public())),
-		"no key":                    replace(base64.RawStdEncoding.EncodeToString(node.Public()), "AAAA"),
-		"another's lease":           claimText(proxy, other, "web", 7, start).sign(node),
-		"another name than leased":  change(func(x *text) { x.subject = strings.Replace(x.subject, "/web", "/ssh", 1) }),
-		"another subject":           change(func(x *text) { x.subject = "proxy" }),
-		"a serial with a zero":      replace("\n7\n", "\n07\n"),
-		"a serial with a sign":      replace("\n7\n", "\n+7\n"),
-		"a serial that is none":     replace("\n7\n", "\n18446744073709551616\n"),
-		"a time in other words":     replace("12:00:00Z", "12:00:00+00:00"),
-		"lives too long":            change(func(x *text) { x.expires = x.issued.Add(record.MaxLife + time.Second) }),
-		"ends before it begins":     change(func(x *text) { x.expires = x.issued }),
-		"outlives its lease":        change(func(x *text) { x.issued, x.expires = x.issued.Add(time.Hour), x.expires.Add(time.Second) }),
-		"a role of its own":         good.with("role chief").sign(node),
-		"an address of IPv6":        good.with("address 2001:db8::1").sign(node),
-		"an address in other words": good.with("address 198.51.100.007").sign(node),
-		"a bad server name":         good.with("server {{.Env}}").sign(node),
-		"a flag that says no":       good.with("node no").sign(node),
-		"a lease that is none":      good.with("lease AAAA").sign(node),
-		"a field twice":             change(func(x *text) { x.fields = append(x.fields, "server home") }),
-		"fields out of order":       change(func(x *text) { x.fields = append([]string{"zz 1"}, x.fields...) }),
-		"a field without a value":   change(func(x *text) { x.fields = append(x.fields, "zz") }),
-		"a field in capitals":       change(func(x *text) { x.fields = append(x.fields, "ZZ 1") }),
-		"an escape":                 good.with("zz \x1b[31m").sign(node),
-		"a mark that turns text":    good.with("zz a\u202eb").sign(node),
-		"broken UTF-8":              good.with("zz \xff").sign(node),
-		"a carriage return":         good.with("zz a\r").sign(node),
-		"a missing field":           change(func(x *text) { x.fields = x.fields[1:] }),
+		"nothing":                            nil,
+		"a signature only":                   make([]byte, 64),
+		"too long":                           good.with("zz " + strings.Repeat("x", record.MaxSize)).sign(node),
+		"another prefix":                     replace("record-v1", "record-v2"),
+		"another's key":                      replace(base64.RawStdEncoding.EncodeToString(node.Public()), base64.RawStdEncoding.EncodeToString(other.Public())),
+		"no key":                             replace(base64.RawStdEncoding.EncodeToString(node.Public()), "AAAA"),
+		"another's lease":                    claimText(proxy, other, "web", 7, start).sign(node),
+		"another name than leased":           change(func(x *text) { x.subject = strings.Replace(x.subject, "/web", "/ssh", 1) }),
+		"another subject":                    change(func(x *text) { x.subject = "proxy" }),
+		"a serial with a zero":               replace("\n7\n", "\n07\n"),
+		"a serial with a sign":               replace("\n7\n", "\n+7\n"),
+		"a serial that is none":              replace("\n7\n", "\n18446744073709551616\n"),
+		"a time in other words":              replace("12:00:00Z", "12:00:00+00:00"),
+		"lives too long":                     proxyText(1, start).expiring(start.Add(record.MaxLife + time.Second)).sign(node),
+		"lives too short":                    proxyText(1, start).expiring(start.Add(time.Hour)).sign(node),
+		"a claim that ends before its lease": good.expiring(start.Add(time.Hour)).sign(node),
+		"a claim of an ended lease":          claimText(proxy, node, "web", 7, start).issuedAt(start.Add(record.MaxLife)).sign(node),
+		"ends before it begins":              change(func(x *text) { x.expires = x.issued }),
+		"outlives its lease":                 change(func(x *text) { x.issued, x.expires = x.issued.Add(time.Hour), x.expires.Add(time.Second) }),
+		"a role of its own":                  good.with("role chief").sign(node),
+		"an address of IPv6":                 good.with("address 2001:db8::1").sign(node),
+		"an address in other words":          good.with("address 198.51.100.007").sign(node),
+		"a bad server name":                  good.with("server {{.Env}}").sign(node),
+		"a flag that says no":                good.with("node no").sign(node),
+		"a lease that is none":               good.with("lease AAAA").sign(node),
+		"a field twice":                      change(func(x *text) { x.fields = append(x.fields, "server home") }),
+		"fields out of order":                change(func(x *text) { x.fields = append([]string{"zz 1"}, x.fields...) }),
+		"a field without a value":            change(func(x *text) { x.fields = append(x.fields, "zz") }),
+		"a field in capitals":                change(func(x *text) { x.fields = append(x.fields, "ZZ 1") }),
+		"an escape":                          good.with("zz \x1b[31m").sign(node),
+		"a mark that turns text":             good.with("zz a\u202eb").sign(node),
+		"broken UTF-8":                       good.with("zz \xff").sign(node),
+		"a carriage return":                  good.with("zz a\r").sign(node),
+		"a missing field":                    change(func(x *text) { x.fields = x.fields[1:] }),
 		"too many fields": change(func(x *text) {
 			for i := range 40 {
 				x.fields = append(x.fields, "zz"+string(rune('a'+i/26))+string(rune('a'+i%26))+" 1")
@@ -114,7 +117,7 @@ func TestParse_malformed(t *testing.T) {
 		"a heartbeat for an hour":          text{kind: "heartbeat", subject: "heartbeat", serial: 1, issued: start, expires: start.Add(time.Hour), fields: []string{"free 1", "load 1"}}.sign(node),
 		"a heartbeat taken back":           goneText("heartbeat", 1, start).sign(node),
 		"nothing taken back":               goneText("", 1, start).sign(node),
-		"something taken back for an hour": text{kind: "gone", subject: "*", serial: 1, issued: start, expires: start.Add(time.Hour)}.sign(node),
+		"something taken back for an hour": goneText("*", 1, start).expiring(start.Add(time.Hour)).sign(node),
 		"a pool upside down":               proxyText(1, start).with("pool 3-2").sign(node),
 		"a pool in other words":            proxyText(1, start).with("pool 020000-29999").sign(node),
 		"an admission of its own":          proxyText(1, start).with("admission all").sign(node),
@@ -268,7 +271,7 @@ func TestNewClaim_refusesAnothersLease(t *testing.T) {
 func TestSigner_claimEndsWithItsLease(t *testing.T) {
 	proxy, node := keyOf(0), keyOf(1)
 	until := start.Add(time.Hour)
-	r, err := signer(t, node, func() time.Time { return start }).Sign(aClaim(t, proxy, node, "web", until), 0)
+	r, err := signer(t, node, func() time.Time { return start }).Sign(aClaim(t, proxy, node, "web", until))
 	if err != nil {
 		t.Fatal(err)
 	}

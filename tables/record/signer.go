@@ -68,24 +68,13 @@ func NewSigner(o SignerOptions) (*Signer, error) {
 // ID is the owner of what it signs.
 func (s *Signer) ID() identity.ID { return s.id }
 
-// Sign makes a record that holds for life, at most as long as its kind and its
-// lease allow; zero is the longest.
-func (s *Signer) Sign(b Body, life time.Duration) (*Record, error) {
-	most := MaxLife
-	if b.kind() == KindHeartbeat {
-		most = BeatLife
-	}
-	if life <= 0 || life > most || b.kind() == KindGone {
-		life = most
-	}
+// Sign makes a record.
+func (s *Signer) Sign(b Body) (*Record, error) {
 	serial, issued, err := s.next()
 	if err != nil {
 		return nil, fmt.Errorf("signing a %s: %w", b.kind(), err)
 	}
-	expires := issued.Add(life)
-	if c, ok := b.(*Claim); ok && c.lease.Until.Before(expires) {
-		expires = c.lease.Until
-	}
+	expires := endOf(b, issued)
 	msg := encode(s.id, s.o.Key.Public(), serial, issued, expires, b)
 	r, err := Parse(append(msg, s.o.Key.Sign(msg)...))
 	if err != nil {

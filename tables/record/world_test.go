@@ -104,6 +104,9 @@ func downText(proxy, node identity.Key, name string, claim, serial uint64, issue
 	}
 }
 
+func (x text) expiring(at time.Time) text { x.expires = at; return x }
+func (x text) issuedAt(at time.Time) text { x.issued = at; return x }
+
 // with replaces the field of that name, or adds it in order.
 func (x text) with(field string) text {
 	name, _, _ := strings.Cut(field, " ")
