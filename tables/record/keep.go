@@ -35,6 +35,8 @@ type Keep struct {
 	Path string
 	Now  func() time.Time
 	Log  *slog.Logger
+
+	saved Digest // what the file holds
 }
 
 // Load takes in what an earlier process kept. A broken file is moved aside and
@@ -68,11 +70,13 @@ func (k *Keep) Load() error {
 			k.Set.put(r, "")
 		}
 	}
+	k.saved = k.Set.total.digest()
 	return nil
 }
 
 // Save writes the file now.
 func (k *Keep) Save() error {
+	sum := k.Set.Sum()
 	var buf bytes.Buffer
 	buf.WriteString(keepPrefix)
 	for _, r := range k.Set.All(k.Now()) {
@@ -84,7 +88,11 @@ func (k *Keep) Save() error {
 	}
 	buf.Write([]byte{0, 0})
 	_ = binary.Write(&buf, binary.BigEndian, crc32.Checksum(buf.Bytes(), castagnoli))
-	return atomicfile.Write(k.Path, buf.Bytes(), 0o600)
+	if err := atomicfile.Write(k.Path, buf.Bytes(), 0o600); err != nil {
+		return err
+	}
+	k.saved = sum // or older than the file: then it is written once too often
+	return nil
 }
 
 // String names it in the log of whoever supervises it.
@@ -97,7 +105,6 @@ func (k *Keep) Serve(ctx context.Context) error {
 	defer expire.Stop()
 	save := time.NewTicker(keepEvery)
 	defer save.Stop()
-	saved := k.Set.Sum()
 	for {
 		end := false
 		select {
@@ -108,11 +115,9 @@ func (k *Keep) Serve(ctx context.Context) error {
 		case <-ctx.Done():
 			end = true
 		}
-		if now := k.Set.Sum(); now != saved {
+		if k.Set.Sum() != k.saved {
 			if err := k.Save(); err != nil {
 				k.Log.Warn("keeping known records", "err", err)
-			} else {
-				saved = now
 			}
 		}
 		if end {
