@@ -14,6 +14,13 @@ const (
 	JoinServer = "server"
 )
 
+// The two ends of a connection in a private mesh. A proof for a mesh is none
+// for a join: one word may be the token of both.
+const (
+	MeshClient = "mesh client"
+	MeshServer = "mesh server"
+)
+
 // JoinProofSize is the length of a join proof in bytes.
 const JoinProofSize = sha256.Size
 

@@ -1,0 +1,38 @@
+package mesh
+
+import (
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// Hurry makes all waits of a mesh that does not serve yet shorter. They still
+// hold on a busy machine.
+func (m *Mesh) Hurry() {
+	m.pace = pace{
+		first: 200 * time.Millisecond, most: 2 * time.Second, soon: 100 * time.Millisecond, silence: 3 * time.Second,
+		tune: func(c *memberlist.Config) {
+			c.ProbeInterval, c.ProbeTimeout = 600*time.Millisecond, 400*time.Millisecond
+			c.GossipInterval, c.PushPullInterval = 20*time.Millisecond, time.Second
+			c.SuspicionMaxTimeoutMult = 2
+		},
+	}
+}
+
+// WriteTo posts a packet as memberlist does.
+func (m *Mesh) WriteTo(s Seed, b []byte) error {
+	m.mu.Lock()
+	t := m.transport
+	m.mu.Unlock()
+	_, err := t.WriteToAddress(b, memberlist.Address{Addr: s.At.String(), Name: string(s.ID)})
+	return err
+}
+
+// Hello is the beginning of a connection of the given kind, as from a node that
+// is at s and proves nothing.
+func Hello(kind byte, s Seed, record, proof []byte) []byte {
+	return hello{kind: kind, at: s.At, record: record, proof: proof}.encode()
+}
+
+// Frame is a packet as it crosses the wire.
+func Frame(packet []byte) []byte { return appendFrame(nil, packet) }
