@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/hashicorp/memberlist"
 
@@ -66,8 +67,12 @@ func (d delegate) MergeRemoteState(state []byte, _ bool) {
 		return
 	}
 	peer, err := identity.ParseID(string(state[:len(own)]))
-	// The worst that a lie does here is one sync with somebody else.
-	if err != nil || peer == own || !d.m.isMember(peer) || bytes.Equal(state[len(own):], d.m.o.Digest()) {
+	if err != nil || peer == own || bytes.Equal(state[len(own):], d.m.o.Digest()) {
+		return
+	}
+	// Not all who differ are members yet: who was taken for dead has to object
+	// first. The worst that a lie does here is one sync with somebody else.
+	if !slices.ContainsFunc(d.m.o.Known(), func(s Seed) bool { return s.ID == peer }) {
 		return
 	}
 	d.m.notify(func() { d.m.o.Differ(peer) })

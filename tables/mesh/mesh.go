@@ -110,10 +110,10 @@ type Mesh struct {
 
 // pace is how fast things go; tests go faster.
 type pace struct {
-	first, most time.Duration             // between attempts to join
-	soon        time.Duration             // for a proxy that others may bring along
-	tune        func(*memberlist.Config)  // nil: as it is
-	silence     time.Duration             // without a byte, a connection is dead after it
+	first, most time.Duration            // between attempts to join
+	soon        time.Duration            // for a proxy that others may bring along
+	tune        func(*memberlist.Config) // nil: as it is
+	silence     time.Duration            // without a byte, a connection is dead after it
 }
 
 var usualPace = pace{first: 10 * time.Second, most: 5 * time.Minute, soon: time.Second, silence: 90 * time.Second}
@@ -252,13 +252,6 @@ func (m *Mesh) size() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.members) + 1
-}
-
-func (m *Mesh) isMember(id identity.ID) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	_, ok := m.members[id]
-	return ok
 }
 
 // notify leaves something to be told. It never blocks: memberlist calls it with

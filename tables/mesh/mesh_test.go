@@ -1,7 +1,14 @@
 package mesh_test
 
 import (
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"p2prc/tables/identity"
 	"p2prc/tables/mesh"
@@ -9,36 +16,280 @@ import (
 
 func TestMesh_recordReachesEveryone(t *testing.T) {
 	w := newWorld(t)
-	all := w.build(10, nil)
-	record := []byte("something new")
+	all := w.build(10, func(o *mesh.Options) { o.Differ = func(identity.ID) {} })
+	record := make([]byte, mesh.MaxRecord)
+	copy(record, "something new")
 	all[3].Deliver(record)
 	all[3].mesh.Broadcast(record)
-	took := w.await("all know", func() bool { return allKnow(all, record) })
-	t.Logf("10 members know a record after %s", took)
+	w.await("all know", func() bool { return allKnow(all, record) })
 }
 
 func allKnow(all []*node, record []byte) bool {
-	for _, n := range all {
-		if !n.knows(record) {
+	return !slices.ContainsFunc(all, func(n *node) bool { return !n.knows(record) })
+}
+
+// Nobody but the dead one itself has to do anything for it to be lost, and
+// nobody but the others for it to come back.
+func TestMesh_killedMemberIsLostAndComesBack(t *testing.T) {
+	w := newWorld(t)
+	all := w.build(5, nil)
+	dead, others := all[4], all[:4]
+	dead.kill()
+	took := w.await("the others declare it dead", func() bool { return lost(others, dead) })
+	t.Logf("declared dead after %s, at a fifth of the usual pace", took)
+
+	w.part(nil)
+	ln, err := net.Listen("tcp4", dead.at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := w.start(ln, dead.key, nil) // without knowing anybody
+	back.mesh.Hurry()
+	back.serve(ln)
+	all[4] = back
+	w.await("it is back", func() bool { return complete(all) })
+}
+
+// lost reports whether those who are left heard that somebody went.
+func lost(left []*node, gone *node) bool {
+	for _, n := range left {
+		if n.has(gone) || !n.heard(mesh.Event{Kind: mesh.Left, Seed: gone.seed()}) {
 			return false
 		}
 	}
 	return true
 }
 
-func TestMesh_killedMemberIsLostAndComesBack(t *testing.T) {
+func TestMesh_goodbye(t *testing.T) {
 	w := newWorld(t)
-	all := w.build(5, nil)
-	dead, others := all[4], all[:4]
-	dead.kill()
-	took := w.await("the others declare it dead", func() bool {
-		for _, n := range others {
-			if n.has(dead) || !n.heard(mesh.Event{Kind: mesh.Left, Seed: dead.seed()}) {
-				return false
+	all := w.build(4, nil)
+	start := time.Now()
+	all[0].stop()
+	// By its word, not by probes: those would need a second and more.
+	w.await("the others heard", func() bool { return lost(all[1:], all[0]) })
+	t.Logf("gone and known to be after %s", time.Since(start))
+	if got := all[0].mesh.Members(); len(got) > 0 {
+		t.Errorf("it still has %v", got)
+	}
+}
+
+func TestMesh_partsAndHeals(t *testing.T) {
+	w := newWorld(t)
+	all := w.build(6, nil)
+	left, right := all[:3], all[3:]
+	side := map[identity.ID]bool{}
+	for _, n := range left {
+		side[n.id()] = true
+	}
+	w.part(func(a, b identity.ID) bool { return side[a] != side[b] })
+	w.await("the halves lose each other", func() bool {
+		return complete(left) && complete(right)
+	})
+	one, two := []byte("from the left"), []byte("from the right")
+	left[0].Deliver(one)
+	left[0].mesh.Broadcast(one)
+	right[0].Deliver(two)
+	right[0].mesh.Broadcast(two)
+	w.await("each half knows its own", func() bool { return allKnow(left, one) && allKnow(right, two) })
+	if right[1].knows(one) || left[1].knows(two) {
+		t.Fatal("there is a way across")
+	}
+	w.mu.Lock()
+	for _, n := range all {
+		clear(n.differs)
+	}
+	w.mu.Unlock()
+	w.part(nil)
+	w.await("all are together", func() bool { return complete(all) })
+	w.await("all know both", func() bool { return allKnow(all, one) && allKnow(all, two) })
+	across := 0
+	w.mu.Lock()
+	for _, n := range all {
+		for peer := range n.differs {
+			if side[n.id()] != side[peer] {
+				across++
 			}
 		}
-		return true
-	})
-	t.Logf("declared dead after %s at a fifth of the usual pace", took)
-	_ = identity.ID("")
+	}
+	w.mu.Unlock()
+	if across == 0 {
+		t.Error("nobody was told that the other half knows something else")
+	}
+}
+
+// A node whose record nobody has is never let in, whoever it knows and however
+// often it comes.
+func TestMesh_unvouchedStaysOut(t *testing.T) {
+	w := newWorld(t)
+	all := w.build(3, nil)
+	before := w.dialsTo(all[0].at)
+	stranger := w.join(func(o *mesh.Options) { o.Record = nil }, all...)
+	w.await("it tried", func() bool { return w.dialsTo(all[0].at) >= before+4 })
+	if got := stranger.mesh.Members(); len(got) > 0 {
+		t.Errorf("it got in: %v", got)
+	}
+	for _, n := range all {
+		if n.has(stranger) {
+			t.Error("a member has it")
+		}
+	}
+	// Its record is all that was missing.
+	all[1].Deliver(stranger.record())
+	all[1].mesh.Broadcast(stranger.record())
+	w.await("it is in", func() bool { return complete(append(all, stranger)) })
+}
+
+// A member that everyone else vouches for is none for a node that does not.
+func TestMesh_nobodyElseCanVouch(t *testing.T) {
+	w := newWorld(t)
+	all := w.build(2, nil)
+	ln, err := w.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := w.start(ln, identity.NewKey(), nil)
+	last.mesh.Hurry()
+	var asked atomic.Int32
+	wary := w.join(func(o *mesh.Options) {
+		vouched := o.Vouched
+		o.Vouched = func(id identity.ID, at netip.AddrPort) bool {
+			if id == last.id() {
+				asked.Add(1)
+				return false
+			}
+			return vouched(id, at)
+		}
+	}, all...)
+	w.await("it is in", func() bool { return complete(append(all, wary)) })
+	last.Deliver(all[0].record())
+	last.serve(ln)
+	w.await("the others have it", func() bool { return all[0].has(last) && all[1].has(last) && asked.Load() > 10 })
+	if wary.has(last) {
+		t.Error("it was let in by somebody else's word")
+	}
+}
+
+func TestMesh_tokens(t *testing.T) {
+	token := identity.NewToken()
+	for _, tt := range []struct {
+		name  string
+		token identity.Token
+		in    bool
+	}{
+		{"the same token", token, true},
+		{"another token", identity.NewToken(), false},
+		{"no token", identity.Token{}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) { twoTokens(t, token, tt.token, tt.in) })
+		t.Run("from the inside, "+tt.name, func(t *testing.T) { twoTokens(t, tt.token, token, tt.in) })
+	}
+}
+
+// twoTokens lets a node with one token come to a node with another.
+func twoTokens(t *testing.T, here, there identity.Token, in bool) {
+	w := newWorld(t)
+	n := w.join(func(o *mesh.Options) { o.Token = here })
+	other := w.join(func(o *mesh.Options) { o.Token = there }, n)
+	if in {
+		w.await("they are together", func() bool { return complete([]*node{n, other}) })
+		return
+	}
+	w.await("it tried", func() bool { return w.dialsTo(n.at) >= 3 })
+	if len(n.mesh.Members())+len(other.mesh.Members()) > 0 {
+		t.Error("they are together")
+	}
+	if n.knows(other.record()) && !here.Zero() {
+		t.Error("a private mesh took a stranger's record")
+	}
+}
+
+// Whose record points at somebody else's address is not there.
+func TestMesh_keyMustBeTheNames(t *testing.T) {
+	w := newWorld(t)
+	all := w.build(2, nil)
+	liar := mesh.Seed{ID: identity.NewKey().ID(), At: all[1].at}
+	all[0].Deliver([]byte("proxy " + liar.String()))
+	before := w.dialsTo(all[1].at)
+	all[0].mesh.Join([]mesh.Seed{liar})
+	w.await("it was tried", func() bool { return w.dialsTo(all[1].at) > before+1 })
+	if got := all[0].mesh.Members(); len(got) != 1 || got[0] != all[1].seed() {
+		t.Errorf("members %v", got)
+	}
+}
+
+func TestMesh_addressFilter(t *testing.T) {
+	w := newWorld(t)
+	n := w.join(nil)
+	asked := make(chan string, 100)
+	other := w.join(func(o *mesh.Options) {
+		o.Dial = (&net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+			select {
+			case asked <- address:
+			default:
+			}
+			return errors.New("not an address to dial")
+		}}).DialContext
+	}, n)
+	for range 3 {
+		if got := <-asked; got != n.at.String() {
+			t.Errorf("%s was dialled", got)
+		}
+	}
+	if len(n.mesh.Members())+len(other.mesh.Members()) > 0 {
+		t.Error("they are together")
+	}
+}
+
+// Whose record is withdrawn, or runs out, is out.
+func TestMesh_noLongerVouchedFor(t *testing.T) {
+	w := newWorld(t)
+	all := w.build(3, nil)
+	w.mu.Lock()
+	for _, n := range all[:2] {
+		delete(n.vouched, all[2].seed())
+	}
+	w.mu.Unlock()
+	w.await("the others lose it", func() bool { return lost(all[:2], all[2]) })
+}
+
+func TestMesh_servesAgain(t *testing.T) {
+	w := newWorld(t)
+	all := w.build(2, nil)
+	n := all[1]
+	n.stop()
+	w.await("it is gone", func() bool { return lost(all[:1], n) })
+	ln, err := net.Listen("tcp4", n.at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.serve(ln)
+	w.await("it is back", func() bool { return complete(all) })
+}
+
+func TestNew_refuses(t *testing.T) {
+	w := newWorld(t)
+	ln, err := w.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	n := w.start(ln, identity.NewKey(), nil)
+	good := mesh.Options{
+		Key: n.key, Address: n.at, Vouched: n.Vouched, Known: n.Known,
+		Deliver: n.Deliver, Digest: n.Digest, Differ: n.Differ,
+	}
+	if _, err := mesh.New(good); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(*mesh.Options){
+		"no address": func(o *mesh.Options) { o.Address = netip.AddrPort{} },
+		"no Vouched": func(o *mesh.Options) { o.Vouched = nil },
+		"no Digest":  func(o *mesh.Options) { o.Digest = nil },
+	} {
+		o := good
+		change(&o)
+		if _, err := mesh.New(o); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
 }

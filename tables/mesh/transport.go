@@ -42,7 +42,7 @@ type sentPing struct {
 }
 
 const (
-	dialWait   = 5 * time.Second
+	dialWait = 5 * time.Second
 	// pingMemory is the longest that memberlist waits for an answer: its interval
 	// times eight, when it doubts its own health.
 	pingMemory = 8 * probeInterval

@@ -39,6 +39,7 @@ type world struct {
 	nodes   map[identity.ID]*node
 	apart   func(a, b identity.ID) bool // nil: everyone reaches everyone
 	conns   map[*wire]bool
+	dials   map[netip.AddrPort]int
 }
 
 // node is a reverse proxy with a table of records in memory.
@@ -86,7 +87,7 @@ func (c *wire) Close() error {
 }
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t, changed: make(chan struct{}), nodes: map[identity.ID]*node{}, conns: map[*wire]bool{}}
+	return &world{t: t, changed: make(chan struct{}), nodes: map[identity.ID]*node{}, conns: map[*wire]bool{}, dials: map[netip.AddrPort]int{}}
 }
 
 var lastHost atomic.Uint32
@@ -241,6 +242,8 @@ func (n *node) dial(ctx context.Context, network, address string) (net.Conn, err
 	to := n.w.at(address)
 	n.w.mu.Lock()
 	apart := n.w.apart
+	n.w.dials[netip.MustParseAddrPort(address)]++
+	n.w.change()
 	n.w.mu.Unlock()
 	if apart != nil && apart(n.id(), to) {
 		return nil, syscall.EHOSTUNREACH
@@ -256,6 +259,13 @@ func (n *node) dial(ctx context.Context, network, address string) (net.Conn, err
 	return c, nil
 }
 
+func (w *world) dialsTo(at netip.AddrPort) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dials[at]
+}
+
+// at is who listens there.
 func (w *world) at(address string) identity.ID {
 	w.mu.Lock()
 	defer w.mu.Unlock()
