@@ -3,6 +3,7 @@ package mesh
 import (
 	"time"
 
+	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/hashicorp/memberlist"
 )
 
@@ -36,3 +37,21 @@ func Hello(kind byte, s Seed, record, proof []byte) []byte {
 
 // Frame is a packet as it crosses the wire.
 func Frame(packet []byte) []byte { return appendFrame(nil, packet) }
+
+// Alive is memberlist's message that a member is there.
+func Alive(s Seed) []byte {
+	a := s.At.Addr().As4()
+	var b []byte
+	err := codec.NewEncoderBytes(&b, new(codec.MsgpackHandle)).Encode(struct {
+		Incarnation uint32
+		Node        string
+		Addr        []byte
+		Port        uint16
+		Meta        []byte
+		Vsn         []uint8
+	}{1000, string(s.ID), a[:], s.At.Port(), nil, []uint8{1, 5, 2, 0, 0, 0}})
+	if err != nil {
+		panic(err)
+	}
+	return append([]byte{msgAlive}, b...)
+}
