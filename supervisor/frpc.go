@@ -38,6 +38,7 @@ type frpc struct {
 	startAt time.Time // not before
 	ran     bool      // this frpc's configuration was accepted once
 	lastErr string    // why the last one ended
+	lostAt  time.Time // since when it is seen without a session; zero with one
 }
 
 // adopt takes over an frpc that an earlier p2prc of this directory left.
@@ -59,7 +60,7 @@ func (f *frpc) adopt() {
 }
 
 func (f *frpc) take(proc *child.Process, a child.Admin) {
-	f.proc = proc
+	f.proc, f.lostAt = proc, time.Time{}
 	f.api = frpcAPI(a)
 }
 
@@ -117,6 +118,18 @@ func (f *frpc) reap(now time.Time) *Failure {
 		return fail(ChildDying, "the whole story is in "+f.dir.Private(f.name+".log"), "frpc ended %d times in a row: %s", n, verdict.Reason)
 	}
 	return nil
+}
+
+// lost takes note of a status: frpc lists nothing while it has no session with
+// frps. One that did not answer has not lost it.
+func (f *frpc) lost(now time.Time, got map[string]admin.Proxy) bool {
+	switch {
+	case got == nil || len(got) > 0:
+		f.lostAt = time.Time{}
+	case f.lostAt.IsZero():
+		f.lostAt = now
+	}
+	return !f.lostAt.IsZero()
 }
 
 // healthy says that the tunnel was proved: the next end is a first one again.

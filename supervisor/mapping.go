@@ -22,6 +22,7 @@ type mapping struct {
 	lease   *held
 	another bool   // the reserved port was stolen: ask for a different one
 	try     int    // changed to make frpc retry at once
+	retry   bool   // frps refused it, and may not a second time
 	refused string // why the proxy gave no lease
 
 	port    verdict // (a) somebody outside dialled the port
@@ -83,6 +84,9 @@ func (m *mapping) judge(now time.Time, tunnel verdict, link string) (tables.Stat
 		return tables.Waiting, m.port.or(NotReachable, "not yet dialled from outside")
 	}
 	if !m.frp.ok {
+		if link != "" { // frpc's session goes with the reverse proxy
+			return bad, no(ProxyUnreachable, link)
+		}
 		return bad, m.frp.or(ChildDying, "frpc has not opened it yet")
 	}
 	if !tunnel.ok {

@@ -30,8 +30,10 @@ const (
 	dialEvery    = 10 * time.Minute // each public port, by a bare connect
 	dialAgain    = 15 * time.Second // a port that nobody could dial
 	retryEvery   = 2 * time.Second  // a start error, a refusal
-	settleFor    = 3 * time.Second  // after the first lease: what is not up by then is told as it is
-	dialParallel = 256
+
+	reconnectAfter = 4 * time.Second // without a session, while the reverse proxy answers
+	settleFor      = 3 * time.Second // after the first lease: what is not up by then is told as it is
+	dialParallel   = 256
 )
 
 // pace is when each step is due again.
@@ -320,9 +322,11 @@ func (a *attachment) askFRPC(ctx context.Context, started, frpsUp bool) {
 	} else {
 		got, err = a.frpc.api.Status(wait)
 	}
-	if err == nil && len(got) == 0 && frpsUp {
-		err = a.frpc.restart(ctx, "frps is back and frpc has not noticed yet")
-		a.poke()
+	if got != nil {
+		err = nil // frpc answered, if not yet on every mapping
+	}
+	if len(names) > 0 && a.frpc.lost(now, got) && ctx.Err() == nil {
+		a.reconnect(ctx, now, frpsUp)
 	}
 	for name, m := range names {
 		a.heardOfFRPC(m, got[name], err)
@@ -330,8 +334,22 @@ func (a *attachment) askFRPC(ctx context.Context, started, frpsUp bool) {
 	a.retryStartErrors(now)
 }
 
+// reconnect restarts an frpc that has no session, at once when frps is back,
+// else when it had its time: by itself it tries again after up to 20 s (0.70.1),
+// and one that was being started when frps came back has not heard of that.
+func (a *attachment) reconnect(ctx context.Context, now time.Time, frpsUp bool) {
+	if _, down := a.link.state(); down != nil || !frpsUp && now.Sub(a.frpc.lostAt) < reconnectAfter {
+		return
+	}
+	if err := a.frpc.restart(ctx, "it has no session, and the reverse proxy answers"); err != nil {
+		a.log.Warn("stopping frpc", "err", err)
+	}
+	a.poke()
+}
+
 // heardOfFRPC takes frpc's word on one mapping.
 func (a *attachment) heardOfFRPC(m *mapping, p admin.Proxy, err error) {
+	m.retry = false
 	switch {
 	case err != nil:
 		m.frp = no(ChildDying, "frpc does not answer: "+err.Error())
@@ -347,7 +365,7 @@ func (a *attachment) heardOfFRPC(m *mapping, p admin.Proxy, err error) {
 		a.due.reserve = time.Time{}
 		a.poke()
 	default:
-		m.frp = no(NotReachable, "frps: "+p.Err)
+		m.frp, m.retry = no(NotReachable, "frps: "+p.Err), true
 	}
 }
 
@@ -358,7 +376,7 @@ func (a *attachment) retryStartErrors(now time.Time) {
 		return
 	}
 	for _, m := range a.maps {
-		if m.lease != nil && m.port.ok && m.frp.reason != "" && a.frpc.proc != nil {
+		if m.lease != nil && m.port.ok && m.retry && a.frpc.proc != nil {
 			m.try++
 			a.due.force = now.Add(spread(retryEvery))
 		}
