@@ -76,6 +76,10 @@ func newServer(o ConnectOptions) (*server, error) {
 	if err := s.declare(o.Maps); err != nil {
 		return nil, err
 	}
+	var err error
+	if s.frpc, err = findFRP("frpc", o.FRPC); err != nil {
+		return nil, err // before anything is written
+	}
 	dir, err := openDir(o.Dir)
 	if err != nil {
 		return nil, err
@@ -88,7 +92,7 @@ func newServer(o ConnectOptions) (*server, error) {
 	return s, nil
 }
 
-// load reads who this node and its proxies are, and finds frpc.
+// load reads who this node and its proxies are.
 func (s *server) load() error {
 	var err error
 	if s.key, err = identity.LoadOrCreate(s.dir.Private("node.key")); err != nil {
@@ -96,9 +100,6 @@ func (s *server) load() error {
 	}
 	if s.memory, err = loadMemory(s.dir.Private("proxies.json")); err != nil {
 		return stateFailure(err)
-	}
-	if s.frpc, err = findFRP("frpc", s.o.FRPC); err != nil {
-		return err
 	}
 	for i, up := range s.o.Proxies {
 		a, err := s.attach(up, i)
