@@ -13,6 +13,7 @@ import (
 	"github.com/thejerf/suture/v4"
 
 	"p2prc/supervisor/child"
+	"p2prc/supervisor/failpoint"
 	"p2prc/supervisor/proof"
 	"p2prc/tables"
 	"p2prc/tables/identity"
@@ -243,6 +244,7 @@ func (a *attachment) stop(ctx context.Context, leaving bool) error {
 		return nil
 	}
 	err := a.withdraw()
+	failpoint.Hit("server-withdrawn")
 	var leases []string
 	for _, m := range a.maps {
 		if m.lease != nil {
@@ -250,7 +252,10 @@ func (a *attachment) stop(ctx context.Context, leaving bool) error {
 		}
 	}
 	a.release(ctx, leases)
-	return errors.Join(err, a.frpc.stop(ctx))
+	failpoint.Hit("server-released")
+	err = errors.Join(err, a.frpc.stop(ctx))
+	failpoint.Hit("server-frpc-stopped")
+	return err
 }
 
 // withdraw takes this node's rows at the proxy out of the table.

@@ -13,6 +13,7 @@ import (
 	"p2prc/admin"
 	"p2prc/frpconf"
 	"p2prc/supervisor/child"
+	"p2prc/supervisor/failpoint"
 	"p2prc/tables"
 	"p2prc/tables/atomicfile"
 )
@@ -184,10 +185,12 @@ func (f *frpc) start(conf frpconf.Client, common, mappings string) error {
 	if err := f.write(conf, a); err != nil {
 		return err
 	}
+	failpoint.Hit("server-frpc-starting")
 	proc, err := child.Start(f.spec(a, common, mappings))
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("server-frpc-started")
 	f.take(proc, a)
 	return nil
 }
@@ -197,9 +200,11 @@ func (f *frpc) reload(ctx context.Context, conf frpconf.Client, mappings string)
 	if err := f.write(conf, run.Admin); err != nil {
 		return err
 	}
+	failpoint.Hit("server-frpc-reloading")
 	if err := f.api.Reload(ctx); err != nil {
 		return fmt.Errorf("reloading frpc: %w", err)
 	}
+	failpoint.Hit("server-frpc-reloaded")
 	return f.proc.UpdateRun(run.Common, mappings)
 }
 

@@ -16,6 +16,7 @@ import (
 	"p2prc/admin"
 	"p2prc/frpconf"
 	"p2prc/supervisor/child"
+	"p2prc/supervisor/failpoint"
 	"p2prc/tables"
 	"p2prc/tables/atomicfile"
 )
@@ -242,10 +243,12 @@ func (f *frps) start() (*child.Process, error) {
 	if err := atomicfile.Replace(f.dir.Private("frps.toml"), text, 0o600); err != nil {
 		return nil, fmt.Errorf("writing frps.toml: %w", err)
 	}
+	failpoint.Hit("proxy-frps-starting")
 	proc, err := child.Start(f.spec(a, common, facts))
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit("proxy-frps-started")
 	f.set(proc, a)
 	return proc, nil
 }

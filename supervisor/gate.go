@@ -15,6 +15,7 @@ import (
 
 	"p2prc/admin"
 	"p2prc/frpconf"
+	"p2prc/supervisor/failpoint"
 	"p2prc/supervisor/nodes"
 	"p2prc/tables"
 	"p2prc/tables/identity"
@@ -134,5 +135,8 @@ func (g *gate) open(p *admin.NewProxy) error {
 	if !p.Plain() {
 		return errors.New("p2prc leases plain ports only: no groups, no domains")
 	}
-	return g.book.Admit(id, name, proto, p.RemotePort, p.Metas[metaLease])
+	failpoint.Hit("proxy-gate-asked")
+	err = g.book.Admit(id, name, proto, p.RemotePort, p.Metas[metaLease])
+	failpoint.Hit("proxy-guard-let-go")
+	return err
 }

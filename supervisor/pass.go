@@ -11,6 +11,7 @@ import (
 	"p2prc/admin"
 	"p2prc/frpconf"
 	"p2prc/supervisor/child"
+	"p2prc/supervisor/failpoint"
 	"p2prc/supervisor/proof"
 	"p2prc/tables"
 	"p2prc/tables/peerapi"
@@ -127,13 +128,16 @@ func (a *attachment) pass(ctx context.Context) error {
 		return err
 	}
 	a.dialPorts(ctx)
+	failpoint.Hit("server-port-dialled")
 	started := a.configure(ctx)
 	if started { // what was proved was proved through another frpc
 		a.fresh = true
 		a.probeNow(time.Now())
 	}
 	a.askFRPC(ctx, started, frpsUp)
+	failpoint.Hit("server-frpc-running")
 	a.probeTunnels(ctx)
+	failpoint.Hit("server-tunnel-probed")
 	a.lookAtServices(ctx)
 	if a.told && ctx.Err() == nil {
 		// What is wrong shows now: the proxy may be slow to answer, or gone.
@@ -142,6 +146,7 @@ func (a *attachment) pass(ctx context.Context) error {
 		}
 	}
 	a.tellProxy(ctx)
+	failpoint.Hit("server-reported")
 	if ctx.Err() != nil {
 		return nil // what a cancelled step saw is not worth a row
 	}

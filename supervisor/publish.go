@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"time"
 
+	"p2prc/supervisor/failpoint"
 	"p2prc/tables"
 	"p2prc/tables/peerapi"
 )
@@ -173,6 +174,7 @@ func (a *attachment) publish(ctx context.Context) error {
 // put commits and notes. A disk that is full must not take the tunnels down:
 // the rows that could not be committed are tried again at the next pass.
 func (a *attachment) put(commit, note tables.Batch) error {
+	failpoint.Hit("server-committing")
 	if err := a.s.store.Commit(commit); err != nil {
 		a.log.Error("committing the mappings", "err", err)
 		for _, row := range commit.Mappings {
@@ -186,6 +188,7 @@ func (a *attachment) put(commit, note tables.Batch) error {
 			return stateFailure(err)
 		}
 	}
+	failpoint.Hit("server-committed")
 	a.s.store.Note(note)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"p2prc/frpconf"
+	"p2prc/supervisor/failpoint"
 	"p2prc/tables/atomicfile"
 	"p2prc/tables/peerapi"
 )
@@ -74,11 +75,13 @@ func (a *attachment) reserve(ctx context.Context, hello peerapi.Hello, batch []*
 		}
 		req.Wants = append(req.Wants, w)
 	}
+	failpoint.Hit("server-reserving")
 	sent := time.Now()
 	reply, err := a.link.client.Reserve(ctx, req)
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("server-reserved")
 	if len(reply.Leases) != len(batch) {
 		return fmt.Errorf("reserving ports: %d leases for %d mappings", len(reply.Leases), len(batch))
 	}
@@ -142,7 +145,11 @@ func (a *attachment) learn(hello peerapi.Hello, reply peerapi.ReserveReply, batc
 	}
 	done := make(chan error, 1)
 	a.learnt = done
-	go func() { done <- a.s.memory.keep(known) }()
+	go func() {
+		err := a.s.memory.keep(known)
+		failpoint.Hit("server-lease-kept")
+		done <- err
+	}()
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"p2prc/frpconf"
 	"p2prc/supervisor/child"
 	"p2prc/supervisor/control"
+	"p2prc/supervisor/failpoint"
 	"p2prc/supervisor/nodes"
 	"p2prc/supervisor/proof"
 	"p2prc/tables"
@@ -161,9 +162,17 @@ func (r *reverseProxy) openBook() error {
 			}
 			return g, err
 		},
-		Commit:       r.store.Commit,
+		Commit:       r.commit,
 		Reservations: r.store.Reservations(),
 	})
+	return err
+}
+
+// commit makes the book's reservations durable before anyone is told of them.
+func (r *reverseProxy) commit(b tables.Batch) error {
+	failpoint.Hit("proxy-book-committing")
+	err := r.store.Commit(b)
+	failpoint.Hit("proxy-book-committed")
 	return err
 }
 
@@ -236,11 +245,13 @@ func (r *reverseProxy) run(ctx context.Context) error {
 	if !leaving {
 		r.hub.broadcast(peerapi.Event{Kind: peerapi.EventStop})
 		err = errors.Join(err, r.withdraw())
+		failpoint.Hit("proxy-withdrawn")
 		stopChild(nil)
 	} else {
 		stopChild(ErrLeave)
 	}
 	<-childrenDone
+	failpoint.Hit("proxy-frps-stopped")
 	stopWork()
 	<-servicesDone
 	return errors.Join(err, r.close(leaving))
@@ -265,11 +276,13 @@ func (r *reverseProxy) serve(ctx context.Context, services *suture.Supervisor) e
 		r.found(r.book.FRPSGone())
 	}
 	services.Add(r.gate)
+	failpoint.Hit("proxy-frps-ready")
 	r.describe()
 	if err := r.store.Commit(tables.Batch{Proxies: []tables.ReverseProxy{r.row()}}); err != nil {
 		ctl.Close()
 		return stateFailure(err)
 	}
+	failpoint.Hit("proxy-row-committed")
 	services.Add(r.store)
 	services.Add(service{"watch", r.watch})
 	services.Add(service{"control", func(ctx context.Context) error { return control.Serve(ctx, ctl, r.controls()) }})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"p2prc/supervisor/failpoint"
 	"p2prc/supervisor/nodes"
 	"p2prc/tables"
 	"p2prc/tables/identity"
@@ -58,12 +59,14 @@ func (r *reverseProxy) Hello(_ context.Context, peer peerapi.Peer) (peerapi.Hell
 
 // Reserve grants ports and hands over what frpc needs to log in.
 func (r *reverseProxy) Reserve(_ context.Context, peer peerapi.Peer, req peerapi.ReserveRequest) (peerapi.ReserveReply, error) {
+	failpoint.Hit("proxy-reserving")
 	leases, err := r.book.Reserve(peer.ID, req)
 	if err != nil {
 		return peerapi.ReserveReply{}, err
 	}
 	n, _ := r.nodes.Lookup(peer.ID)
 	r.heard(peer, nil)
+	failpoint.Hit("proxy-reserved")
 	return peerapi.ReserveReply{Leases: leases, FRP: peerapi.FRP{
 		Port: r.o.FRPPort, Token: string(r.frps.conf.Token), CertPEM: r.certPEM, ServerName: certName,
 		Credential: string(n.Credential), Keepalive: int(keepalive.Seconds()),

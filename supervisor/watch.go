@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"p2prc/frpconf"
+	"p2prc/supervisor/failpoint"
 	"p2prc/tables"
 	"p2prc/tables/identity"
 	"p2prc/tables/lease"
@@ -68,6 +69,7 @@ func (r *reverseProxy) Report(ctx context.Context, peer peerapi.Peer, req peerap
 	if claims > 0 {
 		r.confirm(ctx, peer.ID, req.Rows)
 	}
+	failpoint.Hit("proxy-renewing")
 	renewed, err := r.book.Renew(peer.ID, asked)
 	if err != nil {
 		return peerapi.ReportReply{}, err
@@ -91,9 +93,11 @@ func (r *reverseProxy) Report(ctx context.Context, peer peerapi.Peer, req peerap
 			note.Mappings = append(note.Mappings, row)
 		}
 	}
+	failpoint.Hit("proxy-committing")
 	if err := r.store.Commit(commit); err != nil {
 		return peerapi.ReportReply{}, fmt.Errorf("committing the mappings: %w", err)
 	}
+	failpoint.Hit("proxy-committed")
 	r.store.Note(note)
 	return reply, nil
 }
