@@ -155,7 +155,7 @@ func room(changes []change, grown map[string]int) error {
 func (s *Store) rewriteJournal() error {
 	s.mu.Lock()
 	seq := s.seq
-	mappings, proxies, reservations := s.mappings.entries(), s.proxies.entries(), s.reservations.entries()
+	mappings, proxies, reservations := s.mappings.own(), s.proxies.own(), s.reservations.own()
 	s.mu.Unlock()
 
 	now := s.now()

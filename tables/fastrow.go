@@ -49,6 +49,7 @@ func fastMapping(raw []byte) (m Mapping, ok bool) {
 	m.LeaseID = c.text()
 	m.Node = c.has(`,"node":true`)
 	m.Standby = c.has(`,"standby":true`)
+	m.Learned = c.has(`,"learned":true`)
 	c.skip(`}`)
 	return m, c.ok && c.rest == ""
 }

@@ -62,7 +62,7 @@ func (s *Store) flush() {
 // committer's.
 func (s *Store) flushSmall() {
 	s.mu.Lock()
-	mappings, proxies := len(s.mappings.rows) < smallTable, len(s.proxies.rows) < smallTable
+	mappings, proxies := s.mappings.size() < smallTable, s.proxies.size() < smallTable
 	s.mu.Unlock()
 	var errs []error
 	if mappings {

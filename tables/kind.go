@@ -31,6 +31,7 @@ type proof struct {
 	reason     *string
 	verifiedAt time.Time
 	leaseUntil time.Time // zero: no lease is involved
+	learned    bool
 }
 
 // withdraw makes a row that is up wait: nothing proves it any more.
@@ -57,7 +58,7 @@ var mappingKind = &kind[MappingKey, Mapping]{
 		m.ProvedBy, m.LeaseUntil, m.Standby = measured.ProvedBy, measured.LeaseUntil, measured.Standby
 		return m, true
 	},
-	proof: func(m *Mapping) proof { return proof{&m.State, &m.Reason, m.VerifiedAt, m.LeaseUntil} },
+	proof: func(m *Mapping) proof { return proof{&m.State, &m.Reason, m.VerifiedAt, m.LeaseUntil, m.Learned} },
 }
 
 var proxyKind = &kind[identity.ID, ReverseProxy]{
@@ -71,10 +72,10 @@ var proxyKind = &kind[identity.ID, ReverseProxy]{
 			return p, false
 		}
 		p.State, p.Reason, p.VerifiedAt = measured.State, measured.Reason, measured.VerifiedAt
-		p.LatencyMS, p.PortsFree = measured.LatencyMS, measured.PortsFree
+		p.LatencyMS, p.PortsFree, p.Load = measured.LatencyMS, measured.PortsFree, measured.Load
 		return p, true
 	},
-	proof: func(p *ReverseProxy) proof { return proof{&p.State, &p.Reason, p.VerifiedAt, time.Time{}} },
+	proof: func(p *ReverseProxy) proof { return proof{&p.State, &p.Reason, p.VerifiedAt, time.Time{}, p.Learned} },
 }
 
 var reservationKind = &kind[ReservationKey, Reservation]{

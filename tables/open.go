@@ -108,6 +108,9 @@ func restore[K comparable, R any](s *Store, t *table[K, R], own map[K]ownRow[R],
 		s.log.Error("a table file knows more than the journal: its rows are taken", "path", t.file)
 		clear(own)
 		for _, r := range snap.rows {
+			if t.proof(&r).learned {
+				continue
+			}
 			own[t.key(r)] = ownRow[R]{r, snap.Seq}
 		}
 	} else if snap != nil {

@@ -54,6 +54,7 @@ type Mapping struct {
 	LeaseID      string         `json:"lease_id"`
 	Node         bool           `json:"node,omitempty"`    // the server's own port, not a --map
 	Standby      bool           `json:"standby,omitempty"` // the server's active reverse proxy is another one
+	Learned      bool           `json:"learned,omitempty"` // other nodes say so; see Store.Learn
 }
 
 // MappingKey identifies a mapping: a node's names are unique on a proxy.
@@ -95,6 +96,8 @@ type ReverseProxy struct {
 	FRPVersion string      `json:"frp_version"`
 	NodeID     identity.ID `json:"node_id"`
 	Serial     uint64      `json:"serial"`
+	Load       int         `json:"load,omitempty"`    // live leases, as the proxy last said
+	Learned    bool        `json:"learned,omitempty"` // other nodes say so; see Store.Learn
 }
 
 // Reservation is a reverse proxy's word that a node and name get this port.

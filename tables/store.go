@@ -59,23 +59,27 @@ func newStore(dir string, o Options) *Store {
 	}
 	return &Store{
 		dir: dir, now: o.Now, log: o.Log,
-		journal:      &journal{path: filepath.Join(dir, journalName)},
-		mappings:     table[MappingKey, Mapping]{kind: mappingKind, rows: map[MappingKey]*entry[Mapping]{}},
-		proxies:      table[identity.ID, ReverseProxy]{kind: proxyKind, rows: map[identity.ID]*entry[ReverseProxy]{}},
+		journal: &journal{path: filepath.Join(dir, journalName)},
+		mappings: table[MappingKey, Mapping]{
+			kind: mappingKind, rows: map[MappingKey]*entry[Mapping]{}, learned: map[MappingKey]*entry[Mapping]{},
+		},
+		proxies: table[identity.ID, ReverseProxy]{
+			kind: proxyKind, rows: map[identity.ID]*entry[ReverseProxy]{}, learned: map[identity.ID]*entry[ReverseProxy]{},
+		},
 		reservations: table[ReservationKey, Reservation]{kind: reservationKind, rows: map[ReservationKey]*entry[Reservation]{}},
 		due:          make(chan struct{}, 1),
 	}
 }
 
-// Mappings is a copy of the mapping table, sorted.
+// Mappings is a copy of the own mappings, sorted.
 func (s *Store) Mappings() []Mapping {
 	s.mu.Lock()
-	entries := s.mappings.entries()
+	entries := s.mappings.own()
 	s.mu.Unlock()
 	return rowsOf(entries)
 }
 
-// Mapping is one row of the mapping table.
+// Mapping is one of the own mappings.
 func (s *Store) Mapping(k MappingKey) (Mapping, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,10 +89,10 @@ func (s *Store) Mapping(k MappingKey) (Mapping, bool) {
 	return Mapping{}, false
 }
 
-// Proxies is a copy of the table of reverse proxies, sorted.
+// Proxies is a copy of the own rows of reverse proxies, sorted.
 func (s *Store) Proxies() []ReverseProxy {
 	s.mu.Lock()
-	entries := s.proxies.entries()
+	entries := s.proxies.own()
 	s.mu.Unlock()
 	rows := rowsOf(entries)
 	for i := range rows {

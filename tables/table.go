@@ -22,6 +22,13 @@ func (e *entry[R]) bytes() ([]byte, error) {
 	return e.json, e.err
 }
 
+// same reports whether both read the same: rows hold pointers.
+func (e *entry[R]) same(o *entry[R]) bool {
+	a, errA := e.bytes()
+	b, errB := o.bytes()
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
+
 // encode is JSON on one line that people can read: "->" stays "->".
 func encode(v any) ([]byte, error) {
 	var buf bytes.Buffer
@@ -36,9 +43,10 @@ func encode(v any) ([]byte, error) {
 // table is the rows of one kind in memory; Store.mu guards all but writing.
 type table[K comparable, R any] struct {
 	*kind[K, R]
-	rows    map[K]*entry[R]
-	order   []K  // sorted; nil after a key came or went
-	changed bool // since the snapshot was taken
+	rows    map[K]*entry[R] // own ones
+	learned map[K]*entry[R] // of other nodes: a row of ours goes before one of theirs
+	order   []K             // of both, sorted; nil after a key came or went
+	changed bool            // since the snapshot was taken
 
 	writing sync.Mutex // puts the writes of the snapshot in order
 }
@@ -76,18 +84,48 @@ func (t *table[K, R]) measure(r R) bool {
 	return true
 }
 
-// entries is every row, in the order of the files.
+// at is the row that the table shows for a key.
+func (t *table[K, R]) at(key K) *entry[R] {
+	if e, own := t.rows[key]; own {
+		return e
+	}
+	return t.learned[key]
+}
+
+// size is how many rows are kept.
+func (t *table[K, R]) size() int { return len(t.rows) + len(t.learned) }
+
+// entries is every row, own and learned, in the order of the files.
 func (t *table[K, R]) entries() []*entry[R] {
 	if t.order == nil {
-		t.order = make([]K, 0, len(t.rows))
+		t.order = make([]K, 0, t.size())
 		for key := range t.rows {
 			t.order = append(t.order, key)
+		}
+		for key := range t.learned {
+			if _, own := t.rows[key]; !own {
+				t.order = append(t.order, key)
+			}
 		}
 		slices.SortFunc(t.order, t.compare)
 	}
 	out := make([]*entry[R], len(t.order))
 	for i, key := range t.order {
-		out[i] = t.rows[key]
+		out[i] = t.at(key)
+	}
+	return out
+}
+
+// own is every row of this node's own, sorted.
+func (t *table[K, R]) own() []*entry[R] {
+	if len(t.learned) == 0 {
+		return t.entries()
+	}
+	out := make([]*entry[R], 0, len(t.rows))
+	for _, e := range t.entries() {
+		if t.rows[t.key(e.row)] == e {
+			out = append(out, e)
+		}
 	}
 	return out
 }

@@ -54,14 +54,23 @@ func read[K comparable, R any](dir string, now time.Time, k *kind[K, R]) (View[R
 	v.Running = running
 	v.Left = v.Left && !running
 	for i := range v.Rows {
-		keepPromise(k.proof(&v.Rows[i]), now, running || v.Left)
+		keepPromise(k.proof(&v.Rows[i]), now, running || v.Left, v.WrittenAt)
 	}
 	return v, nil
 }
 
-// keepPromise makes a row wait whose proof does not hold now.
-func keepPromise(p proof, now time.Time, tended bool) {
+// heardFor is how long a row of another node is believed that nobody updates: as
+// long as a heartbeat of its reverse proxy.
+const heardFor = 40 * time.Second
+
+// keepPromise makes a row wait whose proof does not hold now. heard is when the
+// table was written.
+func keepPromise(p proof, now time.Time, tended bool, heard time.Time) {
 	switch {
+	case p.learned && !tended:
+		if now.Sub(heard) > heardFor {
+			p.withdraw("last heard of " + stampText(heard) + "; p2prc --update-server-list asks anew")
+		}
 	case !p.leaseUntil.IsZero() && !now.Before(p.leaseUntil):
 		p.withdraw("its lease ended at " + stampText(p.leaseUntil))
 	case !tended && p.verifiedAt.IsZero():
