@@ -47,6 +47,8 @@ type attachment struct {
 	told    bool // the first Mapped was sent
 	fresh   bool // frpc changed: the rows that are up were proved anew
 
+	unclaimed bool // the mappings or their leases are others than the world was told
+
 	listening bool // link is in the tree, as linked
 	linked    suture.ServiceToken
 }
@@ -191,7 +193,7 @@ func (a *attachment) takeMaps(ctx context.Context) error {
 			}
 		}
 	}
-	a.maps, a.tunnels, a.version = maps, tunnels, version
+	a.maps, a.tunnels, a.version, a.unclaimed = maps, tunnels, version, true
 	return a.unmap(ctx, old)
 }
 

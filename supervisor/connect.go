@@ -13,9 +13,11 @@ import (
 
 	"github.com/thejerf/suture/v4"
 
+	"p2prc/supervisor/discovery"
 	"p2prc/supervisor/proof"
 	"p2prc/tables"
 	"p2prc/tables/identity"
+	"p2prc/tables/netaddr"
 )
 
 // Bounds on the server's own work.
@@ -48,6 +50,8 @@ type server struct {
 
 	attachments []*attachment
 	standing    standing
+	discovery   *discovery.Discovery
+	claims      claims
 	mappings
 }
 
@@ -170,6 +174,15 @@ func (s *server) run(ctx context.Context) error {
 	if err == nil {
 		err = s.forget()
 	}
+	if err == nil {
+		s.discovery, err = discovery.New(discovery.Options{
+			Key: s.key, Dir: s.dir, Store: s.store, Filter: netaddr.Filter{Private: s.o.PrivateAddresses},
+			Log: s.log.With("component", "discovery"), Say: s.claims.all, Near: s.near,
+		})
+		if err != nil {
+			err = stateFailure(err)
+		}
+	}
 	if err != nil || ctx.Err() != nil {
 		return errors.Join(err, wanted(ctx), s.store.Close(false))
 	}
@@ -179,17 +192,32 @@ func (s *server) run(ctx context.Context) error {
 	defer stopWork()
 	s.tree = newTree("server", s.log)
 	s.tree.Add(s.store)
+	s.tree.Add(s.discovery)
 	treeDone := s.tree.ServeBackground(work)
 
 	err = s.serve(ctx)
 
-	// Stop: rows and frpc have gone with their attachments, now the rest.
+	// Stop: rows and frpc have gone with their attachments. The world hears of
+	// it, and the rest goes.
+	if !leaving(ctx) {
+		sayGoodbye(ctx, s.discovery, s.log, s.o.Abort)
+	}
 	stopWork()
 	if terr := <-treeDone; terr != nil && !errors.Is(terr, context.Canceled) {
 		err = errors.Join(err, terr)
 	}
 	s.port.Close()
 	return errors.Join(err, s.store.Close(leaving(ctx)))
+}
+
+// sayGoodbye takes back what the node said of itself, if anybody is there to hear it.
+func sayGoodbye(ctx context.Context, d *discovery.Discovery, log *slog.Logger, abort <-chan struct{}) {
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), byeTimeout)
+	defer cancel()
+	defer onAbort(abort, cancel)()
+	if err := d.Goodbye(bye); err != nil {
+		log.Debug("nobody was told that this node goes", "err", err)
+	}
 }
 
 // serve runs the attachments until ctx ends or none is left, and returns when

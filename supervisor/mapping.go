@@ -5,6 +5,7 @@ import (
 
 	"p2prc/tables"
 	"p2prc/tables/peerapi"
+	"p2prc/tables/record"
 )
 
 // Names of the node's own mappings; --map may not take them.
@@ -33,12 +34,16 @@ type mapping struct {
 	row      tables.Mapping // as last put into the table
 	reported peerapi.Row    // as last told to the proxy
 	wasUp    bool           // a row that worked before is down, not waiting
+
+	claim     *record.Claim // what others are told; nil: nothing yet
+	downSince time.Time     // zero: it is up
 }
 
 // held is a lease and what the server learnt with it.
 type held struct {
 	peerapi.Lease
-	until deadline
+	until  deadline
+	signed time.Time // when the proxy signed it
 }
 
 // verdict is the outcome of one step of the proof: not asked yet, yes, or why not.
@@ -56,6 +61,15 @@ func no(kind Kind, reason string) verdict { return verdict{kind: kind, reason: r
 
 // holds reports whether the lease is live by this node's own count.
 func (m *mapping) holds(now time.Time) bool { return m.lease != nil && !m.lease.until.passed(now) }
+
+// resign is how old a signed lease gets: others believe it for 24 h.
+const resign = 12 * time.Hour
+
+// needsLease reports whether the mapping has to be reserved: it has no lease, or
+// one whose signature will soon convince nobody.
+func (m *mapping) needsLease(now time.Time) bool {
+	return !m.holds(now) || now.Sub(m.lease.signed) > resign
+}
 
 // dropLease forgets the lease and all that was proved under it.
 func (m *mapping) dropLease() {

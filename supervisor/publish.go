@@ -168,6 +168,10 @@ func (a *attachment) publish(ctx context.Context) error {
 	if err := a.put(commit, note); err != nil {
 		return err
 	}
+	if changed || a.unclaimed {
+		a.unclaimed = false
+		a.claim(now)
+	}
 	return a.tell(now, all, changed, worst, hello)
 }
 

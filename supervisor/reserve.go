@@ -39,7 +39,7 @@ func (a *attachment) getLeases(ctx context.Context) error {
 	}
 	var need []*mapping
 	for _, m := range a.maps {
-		if !m.holds(now) {
+		if m.needsLease(now) {
 			need = append(need, m)
 		}
 	}
@@ -95,6 +95,7 @@ func (a *attachment) reserve(ctx context.Context, hello peerapi.Hello, batch []*
 		}
 		a.s.standing.lend(m)
 	}
+	a.unclaimed = true
 	return a.learn(hello, reply, batch)
 }
 
@@ -107,7 +108,7 @@ func (m *mapping) grant(l peerapi.Lease, sent time.Time) {
 			m.port = yes("reverse proxy's records", sent)
 		}
 	}
-	m.lease = &held{Lease: l, until: deadline{sent: sent, ttl: l.TTL.Duration()}}
+	m.lease = &held{Lease: l, until: deadline{sent: sent, ttl: l.TTL.Duration()}, signed: sent}
 	m.another, m.refused = false, ""
 }
 

@@ -19,6 +19,7 @@ import (
 	"p2prc/frpconf"
 	"p2prc/supervisor/child"
 	"p2prc/supervisor/control"
+	"p2prc/supervisor/discovery"
 	"p2prc/supervisor/failpoint"
 	"p2prc/supervisor/nodes"
 	"p2prc/supervisor/proof"
@@ -54,6 +55,9 @@ type reverseProxy struct {
 	certPEM []byte
 	wake    chan struct{}
 	ln      net.Listener // the node port
+
+	discovery *discovery.Discovery
+	down      map[tables.MappingKey]time.Time // since when; says alone uses it
 
 	mu      sync.Mutex // guards the rest
 	token   identity.Token
@@ -136,6 +140,17 @@ func (r *reverseProxy) load(frpsPath string) error {
 	}
 	if err := r.openBook(); err != nil {
 		return err
+	}
+	r.discovery, err = discovery.New(discovery.Options{
+		Key: r.key, Dir: r.dir, Store: r.store, Filter: netaddr.Filter{Private: r.o.PrivateAddresses},
+		Log: r.log.With("component", "discovery"), Say: r.says,
+		Proxy: &discovery.ProxyOptions{
+			Address: netip.AddrPortFrom(r.o.PublicAddress, r.o.ListenPort), Join: r.o.Join, MeshToken: r.o.MeshToken,
+			Beat: r.beat, Admitted: r.nodes.Admitted,
+		},
+	})
+	if err != nil {
+		return stateFailure(err)
 	}
 	return r.prepareFRPS(frpsPath)
 }
@@ -287,8 +302,10 @@ func (r *reverseProxy) serve(ctx context.Context, services *suture.Supervisor) e
 	services.Add(service{"watch", r.watch})
 	services.Add(service{"control", func(ctx context.Context) error { return control.Serve(ctx, ctl, r.controls()) }})
 	services.Add(peerapi.NewPort(r.ln, peerapi.PortOptions{
-		Key: r.key, Info: r.info, API: r, Tokens: r.tokens, Enrol: r.enrol, Log: r.log.With("component", "port"),
+		Key: r.key, Info: r.info, API: r, Tokens: r.tokens, Enrol: r.enrol, Protocols: r.discovery.Protocols(),
+		Log: r.log.With("component", "port"),
 	}))
+	services.Add(r.discovery)
 	r.notify(ProxyReady{
 		Row: r.row(), JoinString: r.joinString(), Open: r.o.Open, Adopted: r.frps.adopted,
 		Took: time.Since(r.started), Warnings: r.warnings(),

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"p2prc/supervisor/discovery"
 	"p2prc/tables"
 	"p2prc/tables/identity"
 )
@@ -18,12 +19,13 @@ var ErrLeave = errors.New("leaving, the tunnels stay up")
 
 // Common is what both roles need.
 type Common struct {
-	Dir     string // state directory, made if missing
-	Name    string // of this node; empty: the host's name, made fit
-	Version string // p2prc's own
-	Log     *slog.Logger
-	Notify  func(Notice)    // told what the user should see; called from one goroutine at a time
-	Abort   <-chan struct{} // closed by a second Ctrl-C: children are killed, nothing is waited for
+	Dir              string // state directory, made if missing
+	Name             string // of this node; empty: the host's name, made fit
+	Version          string // p2prc's own
+	Log              *slog.Logger
+	PrivateAddresses bool            // addresses that others name are dialled even if they are not public
+	Notify           func(Notice)    // told what the user should see; called from one goroutine at a time
+	Abort            <-chan struct{} // closed by a second Ctrl-C: children are killed, nothing is waited for
 }
 
 // ReverseProxyOptions describes `p2prc -s --reverse-proxy`.
@@ -36,6 +38,8 @@ type ReverseProxyOptions struct {
 	Ports         tables.PortRange // the pool
 	Open          bool             // lend ports to any node
 	Token         identity.Token   // zero: the one in the state directory, made at first start
+	Join          []discovery.Seed // ways into the mesh of reverse proxies
+	MeshToken     identity.Token   // of a private mesh; zero: the mesh is open
 	FRPS          string           // path or name of frps
 }
 

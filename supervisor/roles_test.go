@@ -109,25 +109,32 @@ func udpEcho(t *testing.T, at netip.AddrPort) {
 	t.Error("the UDP service does not answer through the proxy")
 }
 
+// ipTable waits for the server's row in the IP table: it is written right after
+// the mappings.
 func ipTable(t *testing.T, dir string, own netip.AddrPort) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(dir, "ip_table.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var table struct {
-		Rows []struct {
-			IPV4, ServerPort, EscapeImplementation string
-			NAT, ProxyServer                       bool
-			Latency                                int64
-		} `json:"ip_address"`
-	}
-	if err := json.Unmarshal(b, &table); err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range table.Rows {
-		if r.NAT && !r.ProxyServer && r.IPV4+":"+r.ServerPort == own.String() && r.EscapeImplementation == "FRP" {
-			return
+	var b []byte
+	limit := time.Now().Add(patience)
+	for tick := time.NewTicker(2 * time.Millisecond); time.Now().Before(limit); <-tick.C {
+		var err error
+		if b, err = os.ReadFile(filepath.Join(dir, "ip_table.json")); err != nil {
+			t.Fatal(err)
+		}
+		var table struct {
+			Rows []struct {
+				IPV4, ServerPort, EscapeImplementation string
+				NAT, ProxyServer                       bool
+				Latency                                int64
+			} `json:"ip_address"`
+		}
+		if err := json.Unmarshal(b, &table); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range table.Rows {
+			if r.NAT && !r.ProxyServer && r.IPV4+":"+r.ServerPort == own.String() && r.EscapeImplementation == "FRP" {
+				tick.Stop()
+				return
+			}
 		}
 	}
 	t.Errorf("the server is not in the IP table: %s", b)

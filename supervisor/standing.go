@@ -78,6 +78,17 @@ func (st *standing) best(now time.Time) *attachment {
 	return st.active
 }
 
+// all are the attachments, the active one first.
+func (st *standing) all() []*attachment {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	list := slices.Clone(st.ranked)
+	if i := slices.Index(list, st.active); i > 0 {
+		list = append(append([]*attachment{st.active}, list[:i]...), list[i+1:]...)
+	}
+	return list
+}
+
 // lend notes which port a proxy lends to a mapping.
 func (st *standing) lend(m *mapping) {
 	st.mu.Lock()
@@ -102,11 +113,9 @@ func (st *standing) lentElsewhere(name string) []uint16 {
 func (a *attachment) settle(works bool, now time.Time) (standby bool) {
 	standby, changed := a.s.standing.settle(a, works, now)
 	if changed {
-		a.s.standing.mu.Lock()
-		active, others := a.s.standing.active, slices.Clone(a.s.standing.ranked)
-		a.s.standing.mu.Unlock()
-		a.s.log.Warn("another reverse proxy is the active one from now on", "proxy", active.proxy())
-		for _, o := range others {
+		ranked := a.s.standing.all()
+		a.s.log.Warn("another reverse proxy is the active one from now on", "proxy", ranked[0].proxy())
+		for _, o := range ranked {
 			if o != a {
 				o.poke()
 			}

@@ -99,6 +99,9 @@ func (r *reverseProxy) Report(ctx context.Context, peer peerapi.Peer, req peerap
 	}
 	failpoint.Hit("proxy-committed")
 	r.store.Note(note)
+	if len(commit.Mappings) > 0 {
+		r.discovery.Changed()
+	}
 	return reply, nil
 }
 
@@ -242,6 +245,9 @@ func (r *reverseProxy) review(now time.Time) {
 			m.State, m.Reason = state, reason
 			note.Mappings = append(note.Mappings, m)
 		}
+	}
+	if len(note.Mappings) > 0 {
+		defer r.discovery.Changed()
 	}
 	note.Proxies = []tables.ReverseProxy{r.row()}
 	if err := r.store.Commit(drop); err != nil {

@@ -157,6 +157,30 @@ func (r *role) rowAt(proxy netip.Addr, name, what string, want func(tables.Mappi
 	}
 }
 
+// gone waits until no row of that name is in the table, and returns how many
+// there are left.
+func (r *role) gone(name string) (left int) {
+	r.t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.Now().Add(patience); time.Now().Before(limit); <-tick.C {
+		v, err := tables.ReadMappings(r.dir, time.Now())
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		left = 0
+		for _, m := range v.Rows {
+			if m.Name == name {
+				left++
+			}
+		}
+		if left == 0 {
+			return 0
+		}
+	}
+	return left
+}
+
 func (r *role) up(name string) tables.Mapping {
 	r.t.Helper()
 	return r.row(name, "up", func(m tables.Mapping) bool { return m.State == tables.Up })

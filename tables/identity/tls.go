@@ -95,12 +95,21 @@ func checkPeer(cs tls.ConnectionState, want ID) error {
 
 // PeerID is the node at the other end of a finished handshake.
 func PeerID(cs tls.ConnectionState) (ID, error) {
+	public, err := PeerKey(cs)
+	if err != nil {
+		return "", err
+	}
+	return IDOf(public), nil
+}
+
+// PeerKey is the key that PeerID is the hash of.
+func PeerKey(cs tls.ConnectionState) (ed25519.PublicKey, error) {
 	if len(cs.PeerCertificates) == 0 {
-		return "", errors.New("the other end showed no key")
+		return nil, errors.New("the other end showed no key")
 	}
 	public, ok := cs.PeerCertificates[0].PublicKey.(ed25519.PublicKey)
 	if !ok {
-		return "", errors.New("the other end shows a certificate that is not a node's")
+		return nil, errors.New("the other end shows a certificate that is not a node's")
 	}
-	return IDOf(public), nil
+	return public, nil
 }

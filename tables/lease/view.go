@@ -59,6 +59,20 @@ func (b *Book) Close() {
 	}
 }
 
+// Live is how many leases have not run out.
+func (b *Book) Live() int {
+	now := b.o.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for _, e := range b.slots {
+		if e.live(now) {
+			n++
+		}
+	}
+	return n
+}
+
 // Free is how many ports of the pool could be had now: neither leased nor held
 // by frps, in TCP or UDP. A port that is only reserved counts, since it would be
 // reclaimed rather than a node be refused.

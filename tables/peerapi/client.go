@@ -2,6 +2,7 @@ package peerapi
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,6 +80,7 @@ type Client struct {
 // status is the newest connection, the events' included.
 type status struct {
 	peer          identity.ID
+	key           ed25519.PublicKey
 	local, remote netip.AddrPort
 	latency       time.Duration
 }
@@ -120,6 +122,9 @@ func (c *Client) Close() error {
 // Peer is the node that answered last. Remember it as the proxy's pin only
 // once a Hello said that this node is admitted.
 func (c *Client) Peer() identity.ID { return c.status().peer }
+
+// PeerKey is the key of Peer, which what it signs is checked by.
+func (c *Client) PeerKey() ed25519.PublicKey { return c.status().key }
 
 // LocalAddr is this end of the newest connection.
 func (c *Client) LocalAddr() netip.AddrPort { return c.status().local }

@@ -46,7 +46,7 @@ func (c *Client) dial(ctx context.Context, alpn string) (*line, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now = status{peer: l.peer, local: addrPort(raw.LocalAddr()), remote: addrPort(raw.RemoteAddr()), latency: latency}
+	c.now = status{peer: l.peer, key: l.key, local: addrPort(raw.LocalAddr()), remote: addrPort(raw.RemoteAddr()), latency: latency}
 	if alpn == ALPNJoin {
 		c.pin = l.peer // proved by the token
 	}
@@ -66,7 +66,11 @@ func (c *Client) greet(ctx context.Context, raw net.Conn, alpn string) (*line, e
 			return nil, fmt.Errorf("joining: %w", cut(ctx, err))
 		}
 	}
-	return newLine(tc, peer), nil
+	key, err := identity.PeerKey(tc.ConnectionState())
+	if err != nil {
+		return nil, err
+	}
+	return newLine(tc, peer, key), nil
 }
 
 // shake makes sure who is at the other end.

@@ -167,12 +167,12 @@ func TestHandover_afterTheEnd(t *testing.T) {
 func TestLine_answerToHalfARequest(t *testing.T) {
 	const refusal = `{"code":"quota","message":"no"}`
 	head := fmt.Sprintf("HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n", len(refusal))
-	l := newLine(deafConn{r: strings.NewReader(head + refusal)}, "peer")
+	l := newLine(deafConn{r: strings.NewReader(head + refusal)}, "peer", nil)
 	a, err := l.roundTrip(question{method: "POST", path: pathReport, body: make([]byte, 1<<20)})
 	if err != nil || a.status != 403 || string(a.body) != refusal {
 		t.Errorf("%+v, %v", a, err)
 	}
-	l = newLine(deafConn{r: strings.NewReader("")}, "peer")
+	l = newLine(deafConn{r: strings.NewReader("")}, "peer", nil)
 	if _, err := l.roundTrip(question{method: "POST", path: pathReport}); !errors.Is(err, errDeaf) {
 		t.Errorf("error %v, want the cause", err)
 	}

@@ -3,6 +3,7 @@ package peerapi
 import (
 	"bufio"
 	"bytes"
+	"crypto/ed25519"
 	"errors"
 	"io"
 	"net"
@@ -18,14 +19,15 @@ import (
 type line struct {
 	conn  net.Conn
 	peer  identity.ID
+	key   ed25519.PublicKey // of peer
 	limit *io.LimitedReader // what the other end may still send
 	r     *bufio.Reader
 	used  time.Time // last
 }
 
-func newLine(conn net.Conn, peer identity.ID) *line {
+func newLine(conn net.Conn, peer identity.ID, key ed25519.PublicKey) *line {
 	limit := &io.LimitedReader{R: conn}
-	return &line{conn: conn, peer: peer, limit: limit, r: bufio.NewReader(limit), used: time.Now()}
+	return &line{conn: conn, peer: peer, key: key, limit: limit, r: bufio.NewReader(limit), used: time.Now()}
 }
 
 // question is a request of the node API.

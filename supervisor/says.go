@@ -1,0 +1,40 @@
+package supervisor
+
+import (
+	"time"
+
+	"p2prc/tables"
+	"p2prc/tables/record"
+)
+
+// says is what a reverse proxy tells the world: what it is, and which of the
+// mappings that others know of do not work, as far as it can tell.
+func (r *reverseProxy) says() []record.Body {
+	row := r.row()
+	said := []record.Body{&record.Proxy{
+		Name: row.ServerName, Address: row.Address, NodePort: row.NodePort, FRPPort: row.FRPPort,
+		Pool: row.Ports, Free: uint32(row.Ports.Len()), // the heartbeat tells what is left
+		Admission: row.Admission, FRPVersion: row.FRPVersion, Version: r.o.Version,
+	}}
+	now := time.Now().UTC().Truncate(time.Second)
+	down := make(map[tables.MappingKey]time.Time)
+	for _, m := range r.store.Mappings() {
+		t := record.Tunnel{Node: m.NodeID, Proxy: m.ProxyID, Name: m.Name}
+		if m.ProxyID != r.key.ID() || m.State == tables.Up || !r.discovery.Claimed(t) {
+			continue
+		}
+		since, ok := r.down[m.Key()]
+		if !ok {
+			since = now
+		}
+		down[m.Key()] = since
+		said = append(said, &record.Down{Tunnel: t, Reason: m.Reason, Since: since})
+	}
+	r.down = down
+	return said
+}
+
+// beat is this proxy's sign of life.
+func (r *reverseProxy) beat() record.Heartbeat {
+	return record.Heartbeat{Free: uint32(r.book.Free()), Load: uint32(r.book.Live())}
+}
