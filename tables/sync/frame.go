@@ -18,15 +18,16 @@ const maxFrame = 16 << 10
 type kind byte
 
 const (
-	kindHello    kind = 1 // unix milliseconds; more may follow
-	kindSum      kind = 2 // the sum of the digests, and a byte: not 0 asks for a comparison
-	kindDigests  kind = 3 // of each bucket: asks for lists of those that differ
-	kindList     kind = 4 // bucket, a byte that is not 0 in its last frame, items
-	kindListed   kind = 5 // all lists were sent
-	kindWant     kind = 6 // keys: asks for their records
-	kindRecords  kind = 7 // each behind its length in two bytes
-	kindAnswered kind = 8 // a want was answered, as far as the records are still there
-	kindRefused  kind = 9 // why this end hangs up
+	kindHello    kind = 1  // unix milliseconds; more may follow
+	kindSum      kind = 2  // the sum of the digests, and a byte: not 0 asks for a comparison
+	kindDigests  kind = 3  // of each bucket: asks for lists of those that differ
+	kindList     kind = 4  // bucket, a byte that is not 0 in its last frame, items
+	kindListed   kind = 5  // all lists were sent
+	kindWant     kind = 6  // keys: asks for their records
+	kindRecords  kind = 7  // each behind its length in two bytes
+	kindAnswered kind = 8  // a want was answered, as far as the records are still there
+	kindRefused  kind = 9  // why this end hangs up
+	kindBeats    kind = 10 // heartbeats in short, see heads
 )
 
 const (

@@ -57,6 +57,8 @@ type session struct {
 	news   []*record.Record
 	beats  []*record.Record
 	beatAt time.Time               // when beats are due
+	told   heads                   // of heartbeats that were sent
+	heard  heads                   // and that came
 	bridge map[record.Hash]bridged // of others, for the accepting end
 	credit int                     // records that this end asked for
 	round  round                   // of the dialling end
@@ -238,13 +240,13 @@ func (c *session) overflow(now time.Time) {
 
 func (c *session) sayNews(b []byte, now time.Time) []byte {
 	if len(c.beats) > 0 && (len(c.news) > 0 || !now.Before(c.beatAt)) {
-		c.news = append(c.news, c.beats...)
-		c.beats, c.beatAt = nil, time.Time{}
+		return c.sayBeats(b)
 	}
 	if len(c.news) == 0 {
 		return b
 	}
 	b, n := appendRecords(b, c.news)
+	c.told.tell(c.news[:n])
 	clear(c.news[:n])
 	if c.news = c.news[n:]; len(c.news) == 0 {
 		c.news = nil
@@ -326,7 +328,18 @@ func (c *session) take(k kind, b []byte) (wait time.Duration, err error) {
 	case kindSum:
 		return 0, c.takeSum(b)
 	case kindRecords:
-		return c.takeRecords(b)
+		raws, err := parseRecords(b)
+		if err != nil {
+			return 0, err
+		}
+		c.heard.hear(raws)
+		return c.takeRecords(raws)
+	case kindBeats:
+		raws, err := c.heard.parse(b)
+		if err != nil {
+			return 0, err
+		}
+		return c.takeRecords(raws)
 	case kindDigests:
 		return 0, c.takeDigests(b)
 	case kindWant:
@@ -341,11 +354,7 @@ func (c *session) take(k kind, b []byte) (wait time.Duration, err error) {
 	return 0, nil
 }
 
-func (c *session) takeRecords(b []byte) (time.Duration, error) {
-	raws, err := parseRecords(b)
-	if err != nil {
-		return 0, err
-	}
+func (c *session) takeRecords(raws [][]byte) (time.Duration, error) {
 	c.mu.Lock()
 	c.gather(time.Now()) // what came from elsewhere first need not go back there either
 	for _, raw := range raws {
