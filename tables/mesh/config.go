@@ -23,10 +23,6 @@ const (
 	maxPacket = 16 << 10
 	// streamWait bounds a push/pull with everything in it.
 	streamWait = 10 * time.Second
-	// retransmits times log10(members+1), rounded up, is how often each member
-	// passes a record on. Who misses it nevertheless finds its digest differ.
-	retransmits = 3
-	maxQueued   = 4096 // records that wait, this node being alone or the mesh slow
 )
 
 func (m *Mesh) config(t *transport) *memberlist.Config {
@@ -46,7 +42,7 @@ func (m *Mesh) config(t *transport) *memberlist.Config {
 	// itself.
 	c.DeadNodeReclaimTime = time.Millisecond
 	d := delegate{m, t}
-	c.Delegate, c.Events, c.Alive = d, d, d
+	c.Delegate, c.Events, c.Alive, c.Ping = d, d, d, d
 	c.Logger = log.New(logWriter{m.o.Log}, "", 0)
 	if m.pace.tune != nil {
 		m.pace.tune(c)

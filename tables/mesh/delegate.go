@@ -19,14 +19,6 @@ type delegate struct {
 	t *transport // of this run of Serve: memberlist's timers outlive it
 }
 
-// broadcast is a record in the queue. Records are not compared here, so none
-// makes another one void.
-type broadcast []byte
-
-func (broadcast) Invalidates(memberlist.Broadcast) bool { return false }
-func (b broadcast) Message() []byte                     { return b }
-func (broadcast) Finished()                             {}
-
 // minShare is what each record is taken to need of a packet beyond its bytes.
 // memberlist counts the messages of a packet in one byte, and does not look
 // whether they fit (0.7.0, sendMsg).
@@ -34,24 +26,32 @@ const minShare = 64
 
 func (delegate) NodeMeta(int) []byte { return nil }
 
+// GetBroadcasts fills what is left of a packet: records first.
 func (d delegate) GetBroadcasts(overhead, limit int) [][]byte {
-	return d.m.queue.GetBroadcasts(max(overhead, minShare), limit)
+	overhead = max(overhead, minShare)
+	all := d.m.records.GetBroadcasts(overhead, limit)
+	for _, b := range all {
+		limit -= overhead + len(b)
+	}
+	return append(all, d.m.beats.GetBroadcasts(overhead, limit)...)
 }
 
-func (d delegate) NotifyMsg(raw []byte) { d.m.deliver(bytes.Clone(raw)) }
+func (d delegate) NotifyMsg(b []byte) {
+	if len(b) > 1 {
+		d.m.deliver(b[0], bytes.Clone(b[1:]))
+	}
+}
 
 // deliver hands a record in, and passes it on if it was news.
-func (m *Mesh) deliver(raw []byte) {
+func (m *Mesh) deliver(kind byte, raw []byte) {
 	if len(raw) == 0 || len(raw) > MaxRecord || m.seen.has(raw) || !m.o.Deliver(raw) {
 		return
 	}
-	m.Broadcast(raw)
+	m.send(kind, raw)
 	m.mu.Lock()
-	again := m.refused
-	m.refused = false
-	m.mu.Unlock()
-	if again {
-		m.look() // it may be the record of whoever was refused
+	defer m.mu.Unlock()
+	if len(m.strangers) > 0 {
+		m.look() // it may be the record of one of them
 	}
 }
 
@@ -91,9 +91,7 @@ func (d delegate) NotifyAlive(n *memberlist.Node) error {
 		return nil
 	}
 	if !d.m.o.Vouched(s.ID, s.At) {
-		d.m.mu.Lock()
-		d.m.refused = true
-		d.m.mu.Unlock()
+		d.m.refused(s)
 		return fmt.Errorf("no record vouches for %s", s)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"bytes"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -178,7 +177,7 @@ func (m *Mesh) checkHello(state tls.ConnectionState, h hello, peer identity.ID) 
 	} else if h.proof != nil {
 		return nil, errToken
 	}
-	m.deliver(bytes.Clone(h.record))
+	m.deliver(kindRecord, h.record)
 	if peer == m.o.Key.ID() || !m.o.Vouched(peer, h.at) {
 		return nil, errUnvouched
 	}

@@ -59,6 +59,7 @@ type Options struct {
 	Deliver func(raw []byte) (news bool)
 	// Digest tells what this node knows, in few bytes; when that of another
 	// member is not the same, Differ is called, to fetch what is missing there.
+	// It is better without the beats, which differ at every moment.
 	Digest func() []byte
 	Differ func(peer identity.ID)
 
@@ -94,18 +95,19 @@ const (
 
 // Mesh is this node's part of the mesh.
 type Mesh struct {
-	o     Options
-	pace  pace
-	queue *memberlist.TransmitLimitedQueue // records on their way out
-	seen  *seen
-	wake  chan struct{} // the loop that joins looks again
+	o              Options
+	pace           pace
+	records, beats *memberlist.TransmitLimitedQueue // on their way out
+	seen           *seen
+	wake           chan struct{} // the loop that joins looks again
 
 	mu        sync.Mutex // guards what follows
 	transport *transport // nil while Serve does not run
 	members   map[identity.ID]netip.AddrPort
 	seeds     map[Seed]bool // asked for by Join
-	refused   bool          // somebody was refused who may be vouched for soon
-	notices   chan func()   // what is told to the owner, in order
+	compared  compared
+	strangers map[Seed]time.Time // whom others have as members, nobody vouches for them here
+	notices   chan func()        // what is told to the owner, in order
 }
 
 // pace is how fast things go; tests go faster.
@@ -142,9 +144,10 @@ func New(o Options) (*Mesh, error) {
 		o: o, pace: usualPace, seen: newSeen(),
 		wake:    make(chan struct{}, 1),
 		members: map[identity.ID]netip.AddrPort{},
-		seeds:   map[Seed]bool{},
+		seeds:   map[Seed]bool{}, strangers: map[Seed]time.Time{},
 	}
-	m.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: retransmits, NumNodes: m.size}
+	m.records = newQueue(m.recordTransmits)
+	m.beats = newQueue(func() int { return beatTransmits })
 	return m, nil
 }
 
@@ -192,6 +195,8 @@ func (m *Mesh) begin(t *transport) {
 	m.transport = t
 	m.notices = make(chan func(), maxNotices)
 	clear(m.members)
+	clear(m.strangers)
+	m.compared = compared{}
 }
 
 // end makes what memberlist still calls come to nothing.
@@ -203,14 +208,24 @@ func (m *Mesh) end() {
 }
 
 // Broadcast sends a record to everyone in the mesh.
-func (m *Mesh) Broadcast(raw []byte) {
+func (m *Mesh) Broadcast(raw []byte) { m.send(kindRecord, raw) }
+
+// Beat sends a record that the next one will soon make void, to nearly everyone
+// and for less.
+func (m *Mesh) Beat(raw []byte) { m.send(kindBeat, raw) }
+
+func (m *Mesh) send(kind byte, raw []byte) {
 	if len(raw) == 0 || len(raw) > MaxRecord {
 		m.o.Log.Warn("a record does not fit the mesh", "err", fmt.Errorf("%d bytes", len(raw)))
 		return
 	}
 	m.seen.add(raw)
-	m.queue.QueueBroadcast(broadcast(raw))
-	m.queue.Prune(maxQueued)
+	queue := m.records
+	if kind == kindBeat {
+		queue = m.beats
+	}
+	queue.QueueBroadcast(broadcast(append([]byte{kind}, raw...)))
+	queue.Prune(maxQueued)
 }
 
 // Join makes the mesh try these proxies now. Like all others they have to be

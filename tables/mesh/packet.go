@@ -55,7 +55,7 @@ func messages(b []byte) ([][]byte, error) {
 		switch p[0] {
 		case msgPing, msgIndirectPing, msgAck, msgNack, msgSuspect, msgAlive, msgDead:
 		case msgUser:
-			most = 1 + MaxRecord
+			most = 2 + MaxRecord // and two bytes that say what it is
 		default:
 			return nil, errGarbage
 		}

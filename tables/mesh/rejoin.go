@@ -38,7 +38,7 @@ func (m *Mesh) rejoin(ctx context.Context, list *memberlist.Memberlist, t *trans
 	under := 0
 	for {
 		t.weed()
-		next := time.Now().Add(lookInterval)
+		next := m.fetch(time.Now().Add(lookInterval))
 		for _, s := range m.due(ways, &next) {
 			if under == maxAttempts {
 				break // their ends come here too

@@ -127,7 +127,7 @@ func TestHandle_garbageIsCutOff(t *testing.T) {
 		{"a compound of too little", 'p', mesh.Frame([]byte{7, 200, 0, 1})},
 		{"a compound of nothing", 'p', mesh.Frame(compound("", ""))},
 		{"a state in a packet", 'p', mesh.Frame([]byte{6, 0x80})},
-		{"a record that is too long", 'p', mesh.Frame(append([]byte{8}, make([]byte, mesh.MaxRecord+1)...))},
+		{"a record that is too long", 'p', mesh.Frame(append([]byte{8}, make([]byte, mesh.MaxRecord+2)...))},
 		{"a packet that is too long", 'p', []byte{0xff, 0xff, 2}},
 		{"no packets at all", 'p', []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")},
 		{"a record by stream", 's', []byte{8, 0x81, 0xaa}},
