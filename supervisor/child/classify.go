@@ -120,7 +120,10 @@ func Classify(e Exit) Verdict {
 	}
 	v := classifyTail(e.Tail)
 	if v.Kind == Unknown {
-		v.Reason = e.String()
+		why := v.Reason
+		if v.Reason = e.String(); why != "" {
+			v.Reason += ": " + why
+		}
 		if e.Known && e.Code == 2 { // what the Go runtime ends with
 			v.Kind = Crashed
 		}
@@ -162,7 +165,7 @@ func firstMatch(rules []rule, line string) Verdict {
 			return Verdict{Kind: r.kind, Permanent: r.permanent, Reason: r.reason, Line: line}
 		}
 	}
-	return Verdict{Line: line}
+	return Verdict{Reason: line, Line: line} // its last words: all there is
 }
 
 // lastError finds the line that says why. fatal: it is the error that frp

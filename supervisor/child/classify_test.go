@@ -96,6 +96,19 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// What frp ended with, and no rule knows, is shown as it is; what it logged
+// before it ended is another story.
+func TestClassify_lastWords(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{"create nat hole controller error, x", "exit code 1: create nat hole controller error, x"},
+		{"2026-11-23 09:31:34.662 [W] [x.go:1] start error: port unavailable", "exit code 1"},
+	} {
+		if got := child.Classify(child.Exit{Known: true, Code: 1, Tail: []string{tt.line}}).Reason; got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
+
 func TestLines(t *testing.T) {
 	tests := []struct {
 		name, in string
