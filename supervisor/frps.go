@@ -26,7 +26,10 @@ const (
 	frpsGrace = 2 * time.Second  // frps has no clean stop: SIGTERM ends it in 1-8 ms (0.70.1)
 	frpsReady = 10 * time.Second // ready in 28-37 ms with an EC certificate, on a Pi in seconds
 	readyPoll = 2 * time.Millisecond
-	frpsTries = 4 // a first frps that never served is given up after so many, in seconds
+
+	frpsEvery  = 4 * time.Second // how often a running frps is asked whether it lives, and has to answer
+	frpsMisses = 3               // in a row, and it is replaced
+	frpsTries  = 4               // a first frps that never served is given up after so many, in seconds
 )
 
 // gateFacts stand in frps's run file: frps keeps asking at this address and
@@ -122,10 +125,7 @@ func (f *frps) Serve(ctx context.Context) error {
 				close(f.first)
 				served = true
 			}
-			select {
-			case <-ctx.Done():
-			case <-proc.Done():
-			}
+			err = f.watch(ctx, proc)
 		}
 		if ctx.Err() != nil {
 			return f.stop(ctx, proc)
@@ -271,6 +271,30 @@ func (f *frps) await(ctx context.Context, proc *child.Process) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(readyPoll):
+		}
+	}
+}
+
+// watch returns once frps has ended, or ctx, or why frps is as good as dead: a
+// process that hangs holds its ports, and every tunnel with them.
+func (f *frps) watch(ctx context.Context, proc *child.Process) error {
+	tick := time.NewTicker(frpsEvery)
+	defer tick.Stop()
+	for misses := 0; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-proc.Done():
+			return nil
+		case <-tick.C:
+		}
+		asking, cancel := context.WithTimeout(ctx, frpsEvery)
+		_, err := f.admin().Info(asking)
+		cancel()
+		if err == nil {
+			misses = 0
+		} else if misses++; misses == frpsMisses && ctx.Err() == nil && !ended(proc) {
+			return fmt.Errorf("it hangs: %w", err)
 		}
 	}
 }
