@@ -16,6 +16,7 @@ type View[T any] struct {
 	Running   bool      // a p2prc holds the directory
 	Left      bool      // the rows are kept on purpose, without a p2prc
 	WrittenAt time.Time // of the newest change or measurement in it
+	Until     time.Time // when the first row that is up will wait by itself; zero: none will
 }
 
 // ReadMappings reads the mapping table in dir, whether or not a p2prc runs
@@ -54,7 +55,12 @@ func read[K comparable, R any](dir string, now time.Time, k *kind[K, R]) (View[R
 	v.Running = running
 	v.Left = v.Left && !running
 	for i := range v.Rows {
-		keepPromise(k.proof(&v.Rows[i]), now, running || v.Left, v.WrittenAt)
+		p := k.proof(&v.Rows[i])
+		tended := running || v.Left
+		keepPromise(p, now, tended, v.WrittenAt)
+		if *p.state == Up {
+			v.Until = sooner(v.Until, promiseEnds(p, tended, v.WrittenAt))
+		}
 	}
 	return v, nil
 }
@@ -78,6 +84,23 @@ func keepPromise(p proof, now time.Time, tended bool, heard time.Time) {
 	case !tended:
 		p.withdraw("p2prc is not running here; last proved " + stampText(p.verifiedAt))
 	}
+}
+
+// promiseEnds is when keepPromise will make a row wait that is up now and does
+// not change; zero: never.
+func promiseEnds(p proof, tended bool, heard time.Time) time.Time {
+	if p.learned && !tended {
+		return heard.Add(heardFor + 1)
+	}
+	return p.leaseUntil
+}
+
+// sooner is the earlier of two times, of which a zero one never comes.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func stampText(t time.Time) string { return t.UTC().Format(time.RFC3339) }

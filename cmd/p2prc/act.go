@@ -140,9 +140,9 @@ func (c *CLI) answer(ctx context.Context, say *printer, at place) error {
 	f := &c.Flags
 	switch {
 	case f.ViewRPS:
-		return proxyView.show(say, at, f.JSON)
+		return see(ctx, proxyView, say, at, c)
 	case f.ViewRPM:
-		return mappingView.show(say, at, f.JSON)
+		return see(ctx, mappingView, say, at, c)
 	case f.Allow != "":
 		if err := supervisor.Allow(ctx, at.dir, identity.ID(f.Allow)); err != nil {
 			return err
@@ -169,6 +169,32 @@ func (c *CLI) answer(ctx context.Context, say *printer, at place) error {
 		}
 		return say.print(join)
 	}
+}
+
+// see shows a view as the flags say.
+func see[T comparable](ctx context.Context, v view[T], say *printer, at place, c *CLI) error {
+	if c.Flags.Watch {
+		return v.watch(ctx, say, at, c.look())
+	}
+	return v.show(say, at, c.look())
+}
+
+func (c *CLI) look() look {
+	f := &c.Flags
+	how := look{json: f.JSON || f.Output == asJSON, wide: f.Output == asWide, bare: f.NoHeaders, name: c.pattern()}
+	for _, state := range f.State {
+		how.states = append(how.states, tables.State(state))
+	}
+	return how
+}
+
+// pattern is the --name of a view. The name of this node, which the
+// environment or the config file may give, is not meant.
+func (c *CLI) pattern() string {
+	if c.settings.source["name"] != fromCommandLine {
+		return ""
+	}
+	return string(c.Name)
 }
 
 // versions prints p2prc's own and those of the frp it would run. That one is

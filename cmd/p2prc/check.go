@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"p2prc/tables"
 )
 
 // Validate is called by kong once every flag has its value: it refuses what
@@ -13,7 +15,7 @@ import (
 func (c *CLI) Validate(k *kong.Context) error {
 	on := c.flagsOn(k)
 	chosen := fromDefault // where the action comes from, or the role of -s
-	for _, group := range []string{"action", "role", "token"} {
+	for _, group := range []string{"action", "role", "token", "output"} {
 		rivals := inGroup(on, group)
 		if len(rivals) > 1 {
 			return c.rivalry(group, rivals)
@@ -43,6 +45,9 @@ func (c *CLI) Validate(k *kong.Context) error {
 // checkValues compares the values of flags that are fine on their own.
 func (c *CLI) checkValues() error {
 	f := &c.Flags
+	if err := tables.CheckName(string(c.Name)); err != nil && c.Name != "" && !f.ViewRPS && !f.ViewRPM {
+		return usage(nameHint, "--name: %w", err)
+	}
 	if f.ReverseProxy && f.listenPort() == uint16(f.FRPPort) {
 		return usage("give --listen or --frp-port another port", "the node port and the frp port are both %d", f.FRPPort)
 	}
@@ -87,6 +92,7 @@ func (c *CLI) rivalry(group string, flags []*kong.Flag) error {
 		"action": "run p2prc once for each",
 		"role":   "a node has one role: run two, with a --state-dir each",
 		"token":  "leave one of them out",
+		"output": "leave one of them out",
 	}[group]
 	return usage(hint, "%s and %s do not go together", c.settings.spelling(flags[0]), c.settings.spelling(flags[1]))
 }

@@ -12,11 +12,11 @@ import (
 // is meant when none is named. The latter stands from day one, because flags
 // without a verb stop parsing once a grammar has verbs and no default.
 //
-// The tag `with` is p2prc's own: it names the flags of which a flag needs one
-// (check.go).
+// Two tags are p2prc's own: `with` names the flags of which a flag needs one
+// (check.go), and `values` what a flag takes where kong's enum cannot say it.
 type CLI struct {
 	StateDir  string   `placeholder:"DIR" group:"common" help:"Keep keys and tables in DIR. Default: $$P2PRC, as root /var/lib/p2prc, else $$XDG_STATE_HOME/p2prc."`
-	Name      nodeName `placeholder:"NAME" group:"common" help:"Call this node NAME. Default: the host's name."`
+	Name      nodeName `placeholder:"NAME" group:"common" help:"Call this node NAME. Default: the host's name. In a list: show only names like NAME, which may have * and ?."`
 	Token     token    `xor:"token" placeholder:"T" group:"common" help:"Admit nodes by this token, or join with it. In $$P2PRC_TOKEN or a file it is safer."`
 	TokenFile string   `xor:"token" placeholder:"FILE" group:"common" help:"Read the token from FILE."`
 	FRPS      string   `name:"frps" default:"frps" placeholder:"PATH" group:"common" help:"Run this frps. Default: frps in $$PATH."`
@@ -46,7 +46,12 @@ type command struct {
 
 	ViewRPS bool `name:"view-rps" aliases:"view-reverse-proxy-servers" xor:"action" group:"view" help:"List known reverse proxies (--view-reverse-proxy-servers)."`
 	ViewRPM bool `name:"view-rpm" aliases:"view-reverse-proxy-mapping" xor:"action" group:"view" help:"List known mappings (--view-reverse-proxy-mapping)."`
-	JSON    bool `name:"json" with:"view-rps,view-rpm" group:"view" help:"Print the rows as JSON."`
+
+	JSON      bool       `name:"json" xor:"output" with:"view-rps,view-rpm" group:"view" help:"Print the rows as JSON (--output json)."`
+	Output    outputForm `short:"o" xor:"output" values:"table,wide,json" with:"view-rps,view-rpm" placeholder:"FORM" group:"view" help:"Print a table (default), a wide one with more columns, or json."`
+	NoHeaders bool       `with:"view-rps,view-rpm" group:"view" help:"Leave out the line with the column names."`
+	State     []rowState `with:"view-rps,view-rpm" enum:"up,down,waiting" placeholder:"STATE" group:"view" help:"Show only rows that are up, down or waiting. Repeatable."`
+	Watch     bool       `short:"w" with:"view-rps,view-rpm" group:"view" help:"Go on, and show what changes: on a terminal the table, on a pipe each row that changed, as JSON the whole list on one line. Ctrl-C ends."`
 
 	Allow       nodeID `xor:"action" placeholder:"ID" group:"admit" help:"Admit the node with this ID."`
 	Revoke      nodeID `xor:"action" placeholder:"ID" group:"admit" help:"Shut out the node with this ID."`

@@ -24,7 +24,7 @@ address. It runs frp, proves every mapping from outside, and lists what works.
 Usage:
   p2prc -s --reverse-proxy [flags]
   p2prc -s --connect-reverse-proxy HOST [flags]
-  p2prc --view-rps | --view-rpm [--json]
+  p2prc --view-rps | --view-rpm [--json] [--watch]
   p2prc --allow ID | --revoke ID | --revoke-token | --join-string
 
 Examples:

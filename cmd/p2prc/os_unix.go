@@ -5,14 +5,29 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 var leaveSignal os.Signal = syscall.SIGUSR2
 
 // isClosedPipe reports that nobody reads what is written any more.
 func isClosedPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }
+
+// unread reports that w is a pipe or socket whose reader has gone, which
+// otherwise only the next write would tell.
+func unread(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	fds := []unix.PollFd{{Fd: int32(f.Fd())}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
+}
 
 // inJournal compares f with what systemd says goes to its journal: "device:inode"
 // (systemd.exec(5), $JOURNAL_STREAM). The variable alone says nothing, children

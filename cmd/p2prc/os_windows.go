@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"os"
 	"syscall"
 )
@@ -13,6 +14,9 @@ func isClosedPipe(err error) bool {
 	const noData = syscall.Errno(232) // ERROR_NO_DATA: the pipe is being closed
 	return errors.Is(err, syscall.ERROR_BROKEN_PIPE) || errors.Is(err, noData)
 }
+
+// unread is never sure here: the next write tells.
+func unread(io.Writer) bool { return false }
 
 // inJournal is for systemd, which is not here.
 func inJournal(*os.File, string) bool { return false }

@@ -26,7 +26,8 @@ type printer struct {
 	errColor bool
 	journal  bool // stdout goes to the systemd journal, where others read
 	now      func() time.Time
-	dirFlag  string // " --state-dir DIR" for the commands it suggests, where one was given
+	screen   func() (width, height int, ok bool) // of the terminal that out is; not ok: it is none, or cannot be drawn on
+	dirFlag  string                              // " --state-dir DIR" for the commands it suggests, where one was given
 
 	rows     map[tables.MappingKey]tables.Mapping // as last shown
 	ready    bool                                 // the reverse proxy was announced
@@ -38,13 +39,25 @@ func newPrinter(stdout, stderr *os.File, getenv func(string) string) *printer {
 		out: stdout, err: stderr,
 		outColor: wantsColor(stdout, getenv), errColor: wantsColor(stderr, getenv),
 		journal: inJournal(stdout, getenv("JOURNAL_STREAM")), now: time.Now,
+		screen: func() (width, height int, ok bool) {
+			if !takesEscapes(stdout, getenv) {
+				return 0, 0, false
+			}
+			width, height, err := term.GetSize(int(stdout.Fd()))
+			return width, height, err == nil && height > 0
+		},
 	}
 }
 
-// wantsColor follows no-color.org. A Windows console shows escapes as they are
-// unless it is Windows Terminal.
+// wantsColor follows no-color.org.
 func wantsColor(f *os.File, getenv func(string) string) bool {
-	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd())) &&
+	return getenv("NO_COLOR") == "" && takesEscapes(f, getenv)
+}
+
+// takesEscapes tells whether f is a terminal that knows what they mean. A
+// Windows console shows them as they are unless it is Windows Terminal.
+func takesEscapes(f *os.File, getenv func(string) string) bool {
+	return getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd())) &&
 		(runtime.GOOS != "windows" || getenv("WT_SESSION") != "")
 }
 

@@ -16,7 +16,9 @@ import (
 // testPrinter writes into buffers, at noon.
 func testPrinter() (p *printer, out, err *bytes.Buffer) {
 	out, err = new(bytes.Buffer), new(bytes.Buffer)
-	return &printer{out: out, err: err, now: func() time.Time { return noon }}, out, err
+	p = &printer{out: out, err: err, now: func() time.Time { return noon }}
+	p.screen = func() (int, int, bool) { return 0, 0, false }
+	return p, out, err
 }
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)

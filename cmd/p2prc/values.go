@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"path"
 	"strings"
 
 	"p2prc/tables"
@@ -133,14 +134,44 @@ func (n *nodeID) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// nodeName is a flag that takes the name of a node.
+// nodeName is a flag that takes the name of a node, or for a view a pattern
+// that names are to match; which of them is for Validate to say.
 type nodeName string
 
-// UnmarshalText reads a name.
+// UnmarshalText reads a name or a pattern.
 func (n *nodeName) UnmarshalText(text []byte) error {
-	if err := tables.CheckName(string(text)); err != nil {
-		return usage("write a name such as edge-1, or leave --name out: then it is this host's", "%w", err)
+	plain := strings.NewReplacer("*", "x", "?", "x", "[", "x", "]", "x").Replace(string(text))
+	if err := tables.CheckName(plain); err != nil {
+		return usage(nameHint, "%w", tables.CheckName(string(text)))
+	}
+	if _, err := path.Match(string(text), ""); err != nil {
+		return usage("close the bracket: [ab] is a or b", "%q is not a pattern", text)
 	}
 	*n = nodeName(text)
 	return nil
+}
+
+const nameHint = "write a name such as edge-1, or leave --name out: then it is this host's"
+
+// rowState is a flag that takes the state of a row.
+type rowState tables.State
+
+// outputForm is a flag that takes how a view is printed.
+type outputForm string
+
+// The forms of a view.
+const (
+	asTable outputForm = "table"
+	asWide  outputForm = "wide"
+	asJSON  outputForm = "json"
+)
+
+// UnmarshalText reads a form.
+func (o *outputForm) UnmarshalText(text []byte) error {
+	switch got := outputForm(text); got {
+	case asTable, asWide, asJSON:
+		*o = got
+		return nil
+	}
+	return usage("write table, wide or json", "%q is not a form of output", text)
 }

@@ -1,37 +1,36 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"io"
-	"slices"
 	"strconv"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"p2prc/tables"
 )
 
-// schema is the promise behind --json: fields are only added under it.
-const schema = 1
-
 // view is one of the two lists a user can ask for.
-type view[T any] struct {
+type view[T comparable] struct {
 	key     string // of the rows in --json
 	none    string // what is said when there is no row
 	read    func(dir string, now time.Time) (tables.View[T], error)
+	follow  func(dir string) *tables.Watch[T]
 	order   func(a, b T) int // nil: as in the table
 	columns string
 	cells   func(row T, now time.Time) []string // one per column
+	more    string                              // columns of --output wide
+	further func(row T) []string                // their cells
+	state   func(T) tables.State
+	name    func(T) string
+	id      func(T) any
+	essence func(T) T // the row without what every proof changes
 }
 
 var mappingView = view[tables.Mapping]{
 	key:     "reverse_proxy_mappings",
 	none:    "no mappings are known in %s",
 	read:    tables.ReadMappings,
+	follow:  tables.WatchMappings,
 	columns: "ADDRESS TYPE NAME SERVER LOCAL STATE AGE REASON",
 	cells: func(m tables.Mapping, now time.Time) []string {
 		address, local := "-", "-"
@@ -43,12 +42,24 @@ var mappingView = view[tables.Mapping]{
 		}
 		return []string{address, string(m.Type), m.Name, m.ServerName, local, string(m.State), age(m.VerifiedAt, now), m.Reason}
 	},
+	more: "NODE PROXY PROVED-BY LEASE-UNTIL",
+	further: func(m tables.Mapping) []string {
+		return []string{m.NodeID.Short(), m.ProxyID.Short(), m.ProvedBy, stamp(m.LeaseUntil)}
+	},
+	state: func(m tables.Mapping) tables.State { return m.State },
+	name:  func(m tables.Mapping) string { return m.Name },
+	id:    func(m tables.Mapping) any { return m.Key() },
+	essence: func(m tables.Mapping) tables.Mapping {
+		m.VerifiedAt, m.LeaseUntil = time.Time{}, time.Time{}
+		return m
+	},
 }
 
 var proxyView = view[tables.ReverseProxy]{
 	key:     "reverse_proxy_servers",
 	none:    "no reverse proxies are known in %s",
 	read:    tables.ReadProxies,
+	follow:  tables.WatchProxies,
 	order:   nearestFirst,
 	columns: "NAME ADDRESS LATENCY STATE PORTS FREE ADMISSION FRP AGE REASON",
 	cells: func(r tables.ReverseProxy, now time.Time) []string {
@@ -60,6 +71,17 @@ var proxyView = view[tables.ReverseProxy]{
 			r.ServerName, fmt.Sprintf("%s:%d", r.Address, r.NodePort), latency, string(r.State), r.Ports.String(),
 			strconv.Itoa(r.PortsFree), string(r.Admission), r.FRPVersion, age(r.VerifiedAt, now), r.Reason,
 		}
+	},
+	more: "NODE FRP-PORT PROVED-AT",
+	further: func(r tables.ReverseProxy) []string {
+		return []string{r.NodeID.Short(), strconv.Itoa(int(r.FRPPort)), stamp(r.VerifiedAt)}
+	},
+	state: func(r tables.ReverseProxy) tables.State { return r.State },
+	name:  func(r tables.ReverseProxy) string { return r.ServerName },
+	id:    func(r tables.ReverseProxy) any { return r.NodeID },
+	essence: func(r tables.ReverseProxy) tables.ReverseProxy {
+		r.VerifiedAt, r.LatencyMS = time.Time{}, nil
+		return r
 	},
 }
 
@@ -74,104 +96,6 @@ func nearestFirst(a, b tables.ReverseProxy) int {
 		return -1
 	}
 	return cmp.Or(cmp.Compare(*a.LatencyMS, *b.LatencyMS), cmp.Compare(a.ServerName, b.ServerName))
-}
-
-// place is where a view looks.
-type place struct {
-	dir    string
-	named  bool   // by --state-dir, so that it need not be named again
-	system string // read instead when dir holds no table; empty: nothing is
-}
-
-// show prints the view of a state directory. What it says about the directory
-// goes to stderr: stdout carries the rows alone.
-func (v view[T]) show(p *printer, at place, asJSON bool) error {
-	now := p.now()
-	got, dir, err := v.find(at, now)
-	if err != nil {
-		return err
-	}
-	switch {
-	case len(got.Rows) == 0:
-		p.note(v.none, dir)
-	case !at.named:
-		p.note("reading %s", dir)
-	}
-	if v.order != nil {
-		slices.SortStableFunc(got.Rows, v.order)
-	}
-	w := bufio.NewWriterSize(p.out, 64<<10)
-	if asJSON {
-		err = v.json(w, got.Rows)
-	} else if len(got.Rows) > 0 {
-		err = v.table(w, got.Rows, now)
-	}
-	return written(cmp.Or(err, w.Flush()))
-}
-
-// find reads the table, from the system's directory where the user's own has
-// none.
-func (v view[T]) find(at place, now time.Time) (tables.View[T], string, error) {
-	got, err := v.read(at.dir, now)
-	if err != nil || len(got.Files) > 0 || at.system == "" || at.dir == at.system {
-		return got, at.dir, err
-	}
-	system, err := v.read(at.system, now)
-	if err != nil || len(system.Files) > 0 {
-		return system, at.system, err
-	}
-	return got, at.dir, nil
-}
-
-func (v view[T]) table(w io.Writer, rows []T, now time.Time) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	if err := line(t, strings.Fields(v.columns)); err != nil {
-		return err
-	}
-	for _, row := range rows {
-		if err := line(t, v.cells(row, now)); err != nil {
-			return err
-		}
-	}
-	return t.Flush()
-}
-
-// line writes one row. Every cell holds something, so that the columns stay
-// where they are for those who cut with awk.
-func line(w io.Writer, cells []string) error {
-	var b strings.Builder
-	for i, cell := range cells {
-		if i > 0 {
-			b.WriteByte('\t')
-		}
-		b.WriteString(printable(cmp.Or(cell, "-")))
-	}
-	b.WriteByte('\n')
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-func (v view[T]) json(w io.Writer, rows []T) error {
-	if _, err := fmt.Fprintf(w, `{"schema":%d,%q:[`, schema, v.key); err != nil {
-		return err
-	}
-	sep := "\n"
-	for _, row := range rows {
-		b, err := json.Marshal(row)
-		if err != nil {
-			return fmt.Errorf("writing a row: %w", err)
-		}
-		if _, err := w.Write(append([]byte(sep), b...)); err != nil {
-			return err
-		}
-		sep = ",\n"
-	}
-	end := "]}\n"
-	if len(rows) > 0 {
-		end = "\n" + end
-	}
-	_, err := io.WriteString(w, end)
-	return err
 }
 
 // age is how long ago t was, in the largest unit that fits.
@@ -189,4 +113,12 @@ func age(t, now time.Time) string {
 		return fmt.Sprintf("%dh", d/time.Hour)
 	}
 	return fmt.Sprintf("%dd", d/(24*time.Hour))
+}
+
+// stamp is t in one word.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // showing is the view v with rows that no file holds.
-func showing[T any](v view[T], rows ...T) view[T] {
+func showing[T comparable](v view[T], rows ...T) view[T] {
 	v.read = func(string, time.Time) (tables.View[T], error) {
 		return tables.View[T]{Rows: rows, Files: []string{"table"}, Running: true}, nil
 	}
@@ -49,14 +49,26 @@ func TestViews(t *testing.T) {
 		name string
 		show func(*printer) error
 	}{
-		{"rpm.txt", func(p *printer) error { return showing(mappingView, someMappings()...).show(p, here, false) }},
-		{"rpm.json", func(p *printer) error { return showing(mappingView, someMappings()...).show(p, here, true) }},
-		{"rpm-found.txt", func(p *printer) error { return showing(mappingView, someMappings()[:1]...).show(p, found, false) }},
-		{"rpm-none.txt", func(p *printer) error { return showing(mappingView).show(p, here, false) }},
-		{"rpm-none.json", func(p *printer) error { return showing(mappingView).show(p, found, true) }},
-		{"rps.txt", func(p *printer) error { return showing(proxyView, someProxies()...).show(p, here, false) }},
-		{"rps.json", func(p *printer) error { return showing(proxyView, someProxies()...).show(p, here, true) }},
-		{"rps-none.txt", func(p *printer) error { return showing(proxyView).show(p, found, false) }},
+		{"rpm.txt", func(p *printer) error { return showing(mappingView, someMappings()...).show(p, here, look{}) }},
+		{"rpm.json", func(p *printer) error { return showing(mappingView, someMappings()...).show(p, here, look{json: true}) }},
+		{"rpm-found.txt", func(p *printer) error { return showing(mappingView, someMappings()[:1]...).show(p, found, look{}) }},
+		{"rpm-none.txt", func(p *printer) error { return showing(mappingView).show(p, here, look{}) }},
+		{"rpm-none.json", func(p *printer) error { return showing(mappingView).show(p, found, look{json: true}) }},
+		{"rps.txt", func(p *printer) error { return showing(proxyView, someProxies()...).show(p, here, look{}) }},
+		{"rps.json", func(p *printer) error { return showing(proxyView, someProxies()...).show(p, here, look{json: true}) }},
+		{"rpm-wide.txt", func(p *printer) error {
+			return showing(mappingView, someMappings()...).show(p, here, look{wide: true})
+		}},
+		{"rpm-bare.txt", func(p *printer) error {
+			return showing(mappingView, someMappings()...).show(p, here, look{bare: true, name: "[uw]*"})
+		}},
+		{"rpm-picked-none.txt", func(p *printer) error {
+			return showing(mappingView, someMappings()...).show(p, here, look{name: "nobody"})
+		}},
+		{"rps-wide.txt", func(p *printer) error {
+			return showing(proxyView, someProxies()...).show(p, here, look{wide: true, states: []tables.State{tables.Up}})
+		}},
+		{"rps-none.txt", func(p *printer) error { return showing(proxyView).show(p, found, look{}) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, out, stderr := testPrinter()
@@ -77,7 +89,7 @@ func TestView_columns(t *testing.T) {
 	p, out, _ := testPrinter()
 	rows := someMappings()
 	rows[2].ServerName = ""
-	if err := showing(mappingView, rows...).show(p, place{}, false); err != nil {
+	if err := showing(mappingView, rows...).show(p, place{}, look{}); err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(out.String()) {
@@ -145,7 +157,7 @@ func TestView_stdoutGone(t *testing.T) {
 		for _, asJSON := range []bool{false, true} {
 			p, _, _ := testPrinter()
 			p.out = fullDisk{&fs.PathError{Op: "write", Path: "/dev/stdout", Err: tt.cause}}
-			err := showing(mappingView, someMappings()...).show(p, place{}, asJSON)
+			err := showing(mappingView, someMappings()...).show(p, place{}, look{json: asJSON})
 			if got := exitCode(err); got != tt.want {
 				t.Errorf("%v (json %t): exit code %d for %v", tt.cause, asJSON, got, err)
 			}
@@ -189,7 +201,7 @@ func TestView_everyRowIsThere(t *testing.T) {
 	rows := manyRows(10_000) // more than any buffer holds
 	for _, asJSON := range []bool{false, true} {
 		p, out, _ := testPrinter()
-		if err := showing(mappingView, rows...).show(p, place{}, asJSON); err != nil {
+		if err := showing(mappingView, rows...).show(p, place{}, look{json: asJSON}); err != nil {
 			t.Fatal(err)
 		}
 		if got := bytes.Count(out.Bytes(), []byte("203.0.113.7")); got != len(rows) {
@@ -207,7 +219,7 @@ func BenchmarkView(b *testing.B) {
 			p, _, _ := testPrinter()
 			p.out = io.Discard
 			for b.Loop() {
-				if err := showing(mappingView, rows...).show(p, place{}, asJSON); err != nil {
+				if err := showing(mappingView, rows...).show(p, place{}, look{json: asJSON}); err != nil {
 					b.Fatal(err)
 				}
 			}
