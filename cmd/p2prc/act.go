@@ -28,8 +28,15 @@ func (c *CLI) run(ctx context.Context, say *printer, getenv func(string) string)
 	})
 	defer s.done()
 
-	if c.Version {
+	switch {
+	case c.Version:
 		return c.versions(s.ctx, say)
+	case c.Completion != "":
+		_, err := io.WriteString(say.out, completions[c.Completion](c.app))
+		return written(err)
+	case c.Man:
+		_, err := io.WriteString(say.out, manPage(c.app, ownVersion()))
+		return written(err)
 	}
 	dir, err := tables.FindDir(c.StateDir, getenv)
 	if err != nil {

@@ -15,17 +15,19 @@ import (
 // Two tags are p2prc's own: `with` names the flags of which a flag needs one
 // (check.go), and `values` what a flag takes where kong's enum cannot say it.
 type CLI struct {
-	StateDir  string   `placeholder:"DIR" group:"common" help:"Keep keys and tables in DIR. Default: $$P2PRC, as root /var/lib/p2prc, else $$XDG_STATE_HOME/p2prc."`
-	Name      nodeName `placeholder:"NAME" group:"common" help:"Call this node NAME. Default: the host's name. In a list: show only names like NAME, which may have * and ?."`
-	Token     token    `xor:"token" placeholder:"T" group:"common" help:"Admit nodes by this token, or join with it. In $$P2PRC_TOKEN or a file it is safer."`
-	TokenFile string   `xor:"token" placeholder:"FILE" group:"common" help:"Read the token from FILE."`
-	FRPS      string   `name:"frps" default:"frps" placeholder:"PATH" group:"common" help:"Run this frps. Default: frps in $$PATH."`
-	FRPC      string   `name:"frpc" default:"frpc" placeholder:"PATH" group:"common" help:"Run this frpc. Default: frpc in $$PATH."`
-	LogLevel  string   `default:"warn" enum:"debug,info,warn,error" placeholder:"LEVEL" group:"common" help:"Log debug, info, warn (default) or error and worse."`
-	Config    string   `placeholder:"FILE" group:"common" help:"Read flags from this TOML file."`
-	Version   bool     `xor:"action" group:"common" help:"Print the version of p2prc and of its frps and frpc."`
-	Help      helpFlag `short:"h" group:"common" help:"Print this help."`
-	Flags     command  `cmd:"" default:"withargs" hidden:""`
+	StateDir   string   `placeholder:"DIR" group:"common" help:"Keep keys and tables in DIR. Default: $$P2PRC, as root /var/lib/p2prc, else $$XDG_STATE_HOME/p2prc."`
+	Name       nodeName `placeholder:"NAME" group:"common" help:"Call this node NAME. Default: the host's name. In a list: show only names like NAME, which may have * and ?."`
+	Token      token    `xor:"token" placeholder:"T" group:"common" help:"Admit nodes by this token, or join with it. In $$P2PRC_TOKEN or a file it is safer."`
+	TokenFile  string   `xor:"token" placeholder:"FILE" group:"common" help:"Read the token from FILE."`
+	FRPS       string   `name:"frps" default:"frps" placeholder:"PATH" group:"common" help:"Run this frps. Default: frps in $$PATH."`
+	FRPC       string   `name:"frpc" default:"frpc" placeholder:"PATH" group:"common" help:"Run this frpc. Default: frpc in $$PATH."`
+	LogLevel   string   `default:"warn" enum:"debug,info,warn,error" placeholder:"LEVEL" group:"common" help:"Log debug, info, warn (default) or error and worse."`
+	Config     string   `placeholder:"FILE" group:"common" help:"Read flags from this TOML file."`
+	Version    bool     `xor:"action" group:"common" help:"Print the version of p2prc and of its frps and frpc."`
+	Completion shell    `xor:"action" values:"bash,zsh,fish" placeholder:"SHELL" group:"common" help:"Print the completions for bash, zsh or fish."`
+	Man        bool     `xor:"action" group:"common" help:"Print the man page, p2prc.1."`
+	Help       helpFlag `short:"h" group:"common" help:"Print this help."`
+	Flags      command  `cmd:"" default:"withargs" hidden:""`
 
 	settings *settings         `kong:"-"`
 	app      *kong.Application `kong:"-"` // this grammar, as kong read it

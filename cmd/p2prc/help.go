@@ -18,21 +18,22 @@ type helpFlag bool
 // BeforeReset is called by kong when the flag was given.
 func (helpFlag) BeforeReset() error { return errHelp }
 
-const helpHead = `p2prc makes hosts behind NAT reachable through a host with a public IPv4
-address. It runs frp, proves every mapping from outside, and lists what works.
+const intro = `p2prc makes hosts behind NAT reachable through a host with a public IPv4
+address. It runs frp, proves every mapping from outside, and lists what works.`
 
-Usage:
-  p2prc -s --reverse-proxy [flags]
-  p2prc -s --connect-reverse-proxy HOST [flags]
-  p2prc --view-rps | --view-rpm [--json] [--watch]
-  p2prc --allow ID | --revoke ID | --revoke-token | --join-string
+var usageLines = []string{
+	"p2prc -s --reverse-proxy [flags]",
+	"p2prc -s --connect-reverse-proxy HOST [flags]",
+	"p2prc --view-rps | --view-rpm [--json] [--watch]",
+	"p2prc --allow ID | --revoke ID | --revoke-token | --join-string",
+}
 
-Examples:
-  p2prc -s --reverse-proxy                         on the public host
-  p2prc -s --connect-reverse-proxy 203.0.113.7     on the host behind NAT
-  p2prc -s --connect-reverse-proxy 203.0.113.7 --map ssh=22 --map 5353/udp
-  p2prc --view-rpm                                 which mappings are there?
-`
+var examples = []struct{ command, what string }{
+	{"p2prc -s --reverse-proxy", "on the public host"},
+	{"p2prc -s --connect-reverse-proxy 203.0.113.7", "on the host behind NAT"},
+	{"p2prc -s --connect-reverse-proxy 203.0.113.7 --map ssh=22 --map 5353/udp", "with services of its own"},
+	{"p2prc --view-rpm", "which mappings are there?"},
+}
 
 const helpTail = `
 Every flag is also a variable ($P2PRC_FRP_PORT for --frp-port) and a key of the
@@ -59,22 +60,37 @@ const (
 // help is what --help prints.
 func help(app *kong.Application) string {
 	var b bytes.Buffer
-	b.WriteString(helpHead)
-	flags := allFlags(app.Node)
+	b.WriteString(intro + "\n\nUsage:\n")
+	for _, line := range usageLines {
+		fmt.Fprintf(&b, "  %s\n", line)
+	}
+	if len(verbs(app)) > 0 {
+		b.WriteString("  p2prc COMMAND [flags]\n")
+	}
+	b.WriteString("\nExamples:\n")
+	for _, e := range examples {
+		if line := fmt.Sprintf("  %-47s  %s", e.command, e.what); len(line) <= helpWidth {
+			fmt.Fprintln(&b, line)
+		} else {
+			fmt.Fprintf(&b, "  %s\n", e.command)
+		}
+	}
 	for _, group := range helpGroups {
 		fmt.Fprintf(&b, "\n%s:\n", group.title)
-		for _, flag := range flags {
-			if flag.Group == nil || flag.Group.Key != group.key {
-				continue
+		for _, flag := range bareFlags(app) {
+			if flag.Group != nil && flag.Group.Key == group.key {
+				helpLine(&b, "  "+helpLeft(flag), flag.Help)
 			}
-			left := "  " + helpLeft(flag)
-			for _, line := range wrap(flag.Help, helpWidth-helpText) {
-				if len(left)+2 > helpText {
-					fmt.Fprintln(&b, left)
-					left = ""
+		}
+	}
+	if all := verbs(app); len(all) > 0 {
+		b.WriteString("\nCommands:\n")
+		for _, verb := range all {
+			helpLine(&b, "  "+synopsis(verb), verb.Help)
+			for _, flag := range verb.Flags {
+				if !flag.Hidden {
+					helpLine(&b, "  "+helpLeft(flag), flag.Help)
 				}
-				fmt.Fprintf(&b, "%-*s%s\n", helpText, left, line)
-				left = ""
 			}
 		}
 	}
@@ -84,6 +100,18 @@ func help(app *kong.Application) string {
 		fmt.Fprintf(&b, "  %3d  %s\n", e.code, e.meaning)
 	}
 	return b.String()
+}
+
+// helpLine puts what a flag does beside it, or below where it is too long.
+func helpLine(b *bytes.Buffer, left, text string) {
+	for _, line := range wrap(text, helpWidth-helpText) {
+		if len(left)+2 > helpText {
+			fmt.Fprintln(b, left)
+			left = ""
+		}
+		fmt.Fprintf(b, "%-*s%s\n", helpText, left, line)
+		left = ""
+	}
 }
 
 func helpLeft(flag *kong.Flag) string {

@@ -94,7 +94,7 @@ func (s *settings) spelling(flag *kong.Flag) string {
 // isSetting leaves out what only makes sense on a command line. Images often
 // carry a $P2PRC_VERSION of their own.
 func isSetting(flag *kong.Flag) bool {
-	return !slices.Contains([]string{"help", "version", "config"}, flag.Name)
+	return !slices.Contains([]string{"help", "version", "config", "completion", "man"}, flag.Name)
 }
 
 func envName(flag *kong.Flag) string {
