@@ -69,7 +69,10 @@ func (a *attachment) passes(ctx context.Context) error {
 	if _, down := a.link.state(); down != nil {
 		a.listenUp()
 	}
+	beat, ended := a.s.o.loop(a.proxy())
+	defer ended()
 	for {
+		beat()
 		if err := a.pass(ctx); err != nil {
 			return err
 		}

@@ -26,6 +26,16 @@ type Common struct {
 	PrivateAddresses bool            // addresses that others name are dialled even if they are not public
 	Notify           func(Notice)    // told what the user should see; called from one goroutine at a time
 	Abort            <-chan struct{} // closed by a second Ctrl-C: children are killed, nothing is waited for
+	// Alive is told of each loop of the role that must not stand still, for a
+	// watchdog: beat is called whenever it comes round. Nil: nobody watches.
+	Alive func(loop string) (beat, ended func())
+}
+
+func (c Common) loop(name string) (beat, ended func()) {
+	if c.Alive == nil {
+		return func() {}, func() {}
+	}
+	return c.Alive(name)
 }
 
 // ReverseProxyOptions describes `p2prc -s --reverse-proxy`.

@@ -213,6 +213,8 @@ func (r *reverseProxy) found(findings []lease.Finding) {
 func (r *reverseProxy) watch(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	beat, ended := r.o.loop("watch")
+	defer ended()
 	for {
 		select {
 		case <-ctx.Done():
@@ -220,6 +222,7 @@ func (r *reverseProxy) watch(ctx context.Context) error {
 		case <-r.wake:
 		case <-timer.C:
 		}
+		beat()
 		r.observe(ctx)
 		r.review(time.Now())
 		timer.Reset(spread(watchEvery))

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 
 	"p2prc/supervisor"
+	"p2prc/supervisor/notify"
 	"p2prc/tables"
 	"p2prc/tables/identity"
 )
@@ -18,12 +19,22 @@ func (c *CLI) run(ctx context.Context, say *printer, getenv func(string) string)
 		say.warn(warning)
 	}
 	service := c.Flags.Server
+	var socket *notify.Socket
+	if service {
+		var err error
+		if socket, err = notify.Open(); err != nil {
+			say.warn(err.Error())
+		}
+		defer socket.Close()
+	}
 	s := onSignals(ctx, func(leave bool) {
 		switch {
 		case leave:
 			say.note("leaving, the tunnels stay up")
+			_ = socket.Stopping("leaving, the tunnels stay up")
 		case service:
 			say.note("stopping; Ctrl-C again kills what still runs")
+			_ = socket.Stopping("stopping")
 		}
 	})
 	defer s.done()
@@ -46,7 +57,7 @@ func (c *CLI) run(ctx context.Context, say *printer, getenv func(string) string)
 		say.dirFlag = " --state-dir " + shellQuote(dir)
 	}
 	if service {
-		err = c.serve(s, say, dir)
+		err = c.serve(s, say, socket, dir)
 	} else {
 		at := place{dir: dir, named: c.StateDir != ""}
 		if !at.named && getenv("P2PRC") == "" {
@@ -66,7 +77,7 @@ func (c *CLI) run(ctx context.Context, say *printer, getenv func(string) string)
 }
 
 // serve runs a role until it is asked to stop.
-func (c *CLI) serve(s stopping, say *printer, dir string) error {
+func (c *CLI) serve(s stopping, say *printer, socket *notify.Socket, dir string) error {
 	f := &c.Flags
 	token, err := c.token()
 	if err != nil {
@@ -76,14 +87,23 @@ func (c *CLI) serve(s stopping, say *printer, dir string) error {
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return usage("", "--log-level: %w", err)
 	}
+	log := slog.New(slog.NewTextHandler(say.err, &slog.HandlerOptions{Level: level}))
+	unit := &unit{socket: socket}
 	common := supervisor.Common{
 		Dir:     dir,
 		Name:    string(c.Name),
 		Version: ownVersion(),
-		Log:     slog.New(slog.NewTextHandler(say.err, &slog.HandlerOptions{Level: level})),
-		Notify:  say.notice,
-		Abort:   s.abort,
+		Log:     log,
+		Notify: func(n supervisor.Notice) {
+			say.notice(n)
+			if err := unit.tell(n); err != nil {
+				log.Warn("systemd does not listen", "err", err)
+			}
+		},
+		Abort: s.abort,
+		Alive: socket.Loop,
 	}
+	defer beating(socket)()
 	if f.ReverseProxy {
 		return supervisor.ReverseProxy(s.ctx, supervisor.ReverseProxyOptions{
 			Common:        common,
@@ -113,6 +133,14 @@ func (c *CLI) serve(s stopping, say *printer, dir string) error {
 		Listen:  f.Listen.addrPort(),
 		FRPC:    c.FRPC,
 	})
+}
+
+// beating feeds systemd's watchdog until the result is called.
+func beating(socket *notify.Socket) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- socket.Serve(ctx) }()
+	return func() { cancel(); <-done }
 }
 
 // upstreams are the reverse proxies to use. Of a join string's token and the

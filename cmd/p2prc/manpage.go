@@ -66,7 +66,7 @@ func manPage(app *kong.Application, version string) string {
 	m.section("FILES")
 	m.item("/etc/p2prc/p2prc.toml", "flags, as TOML; of a user who is not root it is $XDG_CONFIG_HOME/p2prc/p2prc.toml")
 	m.line(".PP")
-	m.text("In the state directory, "+tables.SystemDir+" as root and else $XDG_STATE_HOME/p2prc:")
+	m.text("In the state directory, " + tables.SystemDir + " as root and else $XDG_STATE_HOME/p2prc:")
 	for _, f := range files {
 		m.item(strings.Join(f.names, ", "), f.what)
 	}
