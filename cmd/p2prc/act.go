@@ -63,7 +63,9 @@ func (c *CLI) run(ctx context.Context, say *printer, getenv func(string) string)
 		if !at.named && getenv("P2PRC") == "" {
 			at.system = tables.SystemDir
 		}
-		err = c.answer(s.ctx, say, at)
+		if err = actAsOwner(dir); err == nil {
+			err = c.answer(s.ctx, say, at)
+		}
 	}
 	select {
 	case <-s.abort:

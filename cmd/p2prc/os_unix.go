@@ -29,6 +29,29 @@ func unread(w io.Writer) bool {
 	return err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
 }
 
+// actAsOwner makes root the user to whom the state directory belongs, for good:
+// what root leaves there would lock the service out, which has a user of its own.
+func actAsOwner(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil || os.Geteuid() != 0 {
+		return nil // who needs the directory will say so
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	for _, become := range []func() error{
+		func() error { return syscall.Setgroups(nil) },
+		func() error { return syscall.Setgid(int(owner.Gid)) },
+		func() error { return syscall.Setuid(int(owner.Uid)) },
+	} {
+		if err := become(); err != nil {
+			return fmt.Errorf("acting as user %d, to whom %s belongs: %w", owner.Uid, dir, err)
+		}
+	}
+	return nil
+}
+
 // inJournal compares f with what systemd says goes to its journal: "device:inode"
 // (systemd.exec(5), $JOURNAL_STREAM). The variable alone says nothing, children
 // with other files inherit it.

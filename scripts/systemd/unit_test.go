@@ -608,3 +608,30 @@ func TestUnit_verify(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// What root does with the service's state directory is done as the service's
+// user, which root's files would lock out.
+func TestUnit_rootActsAsItsUser(t *testing.T) {
+	t.Parallel()
+	u := newUnit(t, "")
+	uid := os.Geteuid()
+	if uid == 0 {
+		uid = 54321
+		if err := os.Chmod(filepath.Dir(u.dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(u.state(), uid, uid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u.ask("--allow", strings.Repeat("a", 32))
+	for _, file := range []string{"lock", "private", "private/nodes.json"} {
+		info, err := os.Stat(filepath.Join(u.state(), file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := int(info.Sys().(*syscall.Stat_t).Uid); got != uid {
+			t.Errorf("%s belongs to user %d, want %d", file, got, uid)
+		}
+	}
+}
