@@ -41,9 +41,33 @@ func TestStatusLine(t *testing.T) {
 		{"somebody else knocks", supervisor.Knocked{}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := statusLine(tt.notice); got != tt.want {
+			if got := new(unit).statusLine(tt.notice); got != tt.want {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestStatusLine_twoProxies(t *testing.T) {
+	own := mappingRow("p2prc", tables.TCP, 20017, 20017)
+	other := own
+	other.Address, other.ProxyID = netip.MustParseAddr("198.51.100.4"), testNode
+	second := proxyRow()
+	second.NodeID = testNode
+	u := new(unit)
+	for _, tt := range []struct {
+		notice supervisor.Notice
+		want   string
+	}{
+		{supervisor.Mapped{Rows: []tables.Mapping{own}, Proxy: proxyRow()}, "1 of 1 mappings up, reachable at 203.0.113.7:20017"},
+		{supervisor.Mapped{Rows: []tables.Mapping{other}, Proxy: second}, "2 of 2 mappings up, reachable at 203.0.113.7:20017 198.51.100.4:20017"},
+		{
+			supervisor.Mapped{Rows: []tables.Mapping{not(own, tables.Down, "gone")}, Proxy: proxyRow()},
+			"p2prc is down: gone; 1 of 2 mappings up, reachable at 198.51.100.4:20017",
+		},
+	} {
+		if got := u.statusLine(tt.notice); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
 	}
 }
