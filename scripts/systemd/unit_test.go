@@ -150,7 +150,10 @@ func (u *unit) exec() {
 		u.t.Fatal(err)
 	}
 	cmd, exited := u.cmd, u.exited
-	go func() { exited <- cmd.Wait() }()
+	go func() {
+		exited <- cmd.Wait()
+		close(exited) // whoever asks later need not wait
+	}()
 }
 
 func (u *unit) listen(socket *net.UnixConn, ready chan<- string) {
@@ -197,7 +200,6 @@ func (u *unit) wait() error {
 	defer u.socket.Close()
 	select {
 	case err := <-u.exited:
-		u.exited <- err
 		return err
 	case <-time.After(patience):
 		u.t.Fatal("it does not end")
@@ -298,7 +300,8 @@ var nextAddress atomic.Int32
 
 func newHosts(t *testing.T, token bool) *hosts {
 	t.Helper()
-	h := &hosts{address: netip.AddrFrom4([4]byte{127, 41, 0, byte(1 + nextAddress.Add(1))})}
+	// Tests of two checkouts may run at once: the process is part of the address.
+	h := &hosts{address: netip.AddrFrom4([4]byte{127, 41, byte(os.Getpid()), byte(1 + nextAddress.Add(1))})}
 	var err error
 	if h.service, err = net.Listen("tcp4", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
