@@ -128,6 +128,9 @@ func TestGate_portTaken(t *testing.T) {
 	if err := proxy.end(supervisor.ErrLeave); err != nil {
 		t.Fatal(err)
 	}
+	if err := syscall.Kill(frps, 0); err != nil {
+		t.Fatalf("frps went with its p2prc: %v", err)
+	}
 	thief, err := net.Listen("tcp4", facts.Addr.String())
 	if err != nil {
 		t.Fatal(err)

@@ -107,7 +107,7 @@ func (w *world) end(env *testscript.Env) {
 	}
 }
 
-// start runs p2prc in the background: start NAME ARG...
+// start runs p2prc in the background, its process in $NAME_pid: start NAME ARG...
 func start(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: start NAME ARG...")
@@ -135,6 +135,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 		_ = cmd.Wait() // how it ended is in ProcessState
 	}()
 	of(ts).running[name] = p
+	ts.Setenv(name+"_pid", strconv.Itoa(cmd.Process.Pid))
 }
 
 // p2prc is the command as the script would run it. The first argument may be
