@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/thejerf/suture/v4"
@@ -54,6 +55,10 @@ type frps struct {
 	starting func() // before each start: no port is held by frps
 	back     func() // after a restart
 	abort    <-chan struct{}
+
+	// leaving is set before the context ends. Its cause would not do: suture
+	// cancels what it serves by itself, and is sometimes the first.
+	leaving atomic.Bool
 
 	first chan struct{} // closed when frps serves for the first time
 	fatal chan error    // what ended Serve for good
@@ -103,7 +108,7 @@ func (f *frps) spec(a child.Admin, common string, facts json.RawMessage) child.S
 }
 
 // Serve starts or adopts frps and keeps it running until ctx ends. Then it
-// stops frps, unless the cause is ErrLeave.
+// stops frps, unless p2prc is leaving.
 func (f *frps) Serve(ctx context.Context) error {
 	proc, err := f.adopt(ctx)
 	if err != nil {
@@ -314,7 +319,7 @@ func (f *frps) dialLogin(ctx context.Context) error {
 }
 
 func (f *frps) stop(ctx context.Context, proc *child.Process) error {
-	if context.Cause(ctx) == ErrLeave {
+	if f.leaving.Load() {
 		proc.Release()
 		return nil
 	}

@@ -235,8 +235,8 @@ func (r *reverseProxy) prepareFRPS(path string) error {
 // run brings the role up in order, waits, and takes it down in order.
 func (r *reverseProxy) run(ctx context.Context) error {
 	base := context.WithoutCancel(ctx)
-	childCtx, stopChild := context.WithCancelCause(base)
-	defer stopChild(nil)
+	childCtx, stopChild := context.WithCancel(base)
+	defer stopChild()
 	work, stopWork := context.WithCancel(base)
 	defer stopWork()
 
@@ -261,10 +261,9 @@ func (r *reverseProxy) run(ctx context.Context) error {
 		r.hub.broadcast(peerapi.Event{Kind: peerapi.EventStop})
 		err = errors.Join(err, r.withdraw())
 		failpoint.Hit("proxy-withdrawn")
-		stopChild(nil)
-	} else {
-		stopChild(ErrLeave)
 	}
+	r.frps.leaving.Store(leaving)
+	stopChild()
 	<-childrenDone
 	failpoint.Hit("proxy-frps-stopped")
 	stopWork()
