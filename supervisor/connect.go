@@ -191,8 +191,8 @@ func (s *server) run(ctx context.Context) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	s.tree = newTree("server", s.log)
-	s.tree.Add(s.store)
-	s.tree.Add(s.discovery)
+	s.tree.Add(service{"tables", s.store.Serve})
+	s.tree.Add(service{"discovery", s.discovery.Serve})
 	treeDone := s.tree.ServeBackground(work)
 
 	err = s.serve(ctx)

@@ -242,7 +242,7 @@ func (r *reverseProxy) run(ctx context.Context) error {
 
 	// Start: frps and the gate that it asks, then what the public may ask.
 	children := newTree("frps", r.log)
-	children.Add(r.frps)
+	children.Add(service{"frps", r.frps.Serve})
 	childrenDone := children.ServeBackground(childCtx)
 	services := newTree("reverse proxy", r.log)
 	servicesDone := services.ServeBackground(work)
@@ -289,7 +289,7 @@ func (r *reverseProxy) serve(ctx context.Context, services *suture.Supervisor) e
 	if !r.frps.adopted { // before the gate lets anyone in
 		r.found(r.book.FRPSGone())
 	}
-	services.Add(r.gate)
+	services.Add(service{"gate", r.gate.Serve})
 	failpoint.Hit("proxy-frps-ready")
 	r.describe()
 	if err := r.store.Commit(tables.Batch{Proxies: []tables.ReverseProxy{r.row()}}); err != nil {
@@ -297,14 +297,14 @@ func (r *reverseProxy) serve(ctx context.Context, services *suture.Supervisor) e
 		return stateFailure(err)
 	}
 	failpoint.Hit("proxy-row-committed")
-	services.Add(r.store)
+	services.Add(service{"tables", r.store.Serve})
 	services.Add(service{"watch", r.watch})
 	services.Add(service{"control", func(ctx context.Context) error { return control.Serve(ctx, ctl, r.controls()) }})
 	services.Add(peerapi.NewPort(r.ln, peerapi.PortOptions{
 		Key: r.key, Info: r.info, API: r, Tokens: r.tokens, Enrol: r.enrol, Protocols: r.discovery.Protocols(),
 		Log: r.log.With("component", "port"),
 	}))
-	services.Add(r.discovery)
+	services.Add(service{"discovery", r.discovery.Serve})
 	r.notify(ProxyReady{
 		Row: r.row(), JoinString: r.joinString(), Open: r.o.Open, Adopted: r.frps.adopted,
 		Took: time.Since(r.started), Warnings: r.warnings(),
@@ -396,7 +396,8 @@ func (r *reverseProxy) warnings() []string {
 	return slices.Clip(out)
 }
 
-// service gives a function the shape that the tree wants.
+// service gives a function the shape that the tree wants, and a name: a service
+// without one is printed whole, with what others are writing in it at that moment.
 type service struct {
 	name  string
 	serve func(context.Context) error

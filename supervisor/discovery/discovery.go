@@ -155,12 +155,12 @@ func (d *Discovery) Serve(ctx context.Context) error {
 	tree := suture.New("discovery", suture.Spec{
 		EventHook: func(e suture.Event) { d.o.Log.Warn("a service ended", "err", e.String()) },
 	})
-	tree.Add(d.keep)
+	tree.Add(service{"known records", d.keep.Serve})
 	tree.Add(d.rows)
 	tree.Add(d.meter)
 	tree.Add(service{"records of this node", d.speak})
 	if d.mesh != nil {
-		tree.Add(d.mesh)
+		tree.Add(service{"mesh", d.mesh.Serve})
 		tree.Add(service{"mesh records", d.broadcast})
 		tree.Add(service{"fetching", d.fetch})
 		if len(d.o.Proxy.Join) > 0 {
