@@ -19,7 +19,8 @@ func FuzzParse(f *testing.F) {
 		claimText(proxy, node, "web", 7, start).sign(node),
 		claimText(proxy, node, "p2prc", 7, start).with("node yes").with("zz later").sign(node),
 		downText(proxy, node, "web", 7, 8, start).sign(node),
-		proxyText(1, start).sign(proxy), beatText(1, start).sign(proxy), goneText("*", 1, start).sign(proxy), {},
+		proxyText(1, start).sign(proxy), beatText(1, start).sign(proxy), goneText("*", 1, start).sign(proxy),
+		{},
 	} {
 		f.Add(raw)
 	}
