@@ -85,7 +85,7 @@ func (r *role) end(cause error) error {
 func (r *role) reap() {
 	for _, name := range []string{"frps", "frpc"} {
 		run := filepath.Join(r.dir, "private", name+".run")
-		if proc, _, err := child.Adopt(child.Spec{Name: name, RunFile: run}); err == nil {
+		if proc, _, err := child.Adopt(child.Spec{Name: name, Path: run, RunFile: run, LogFile: run + ".log"}); err == nil {
 			proc.Kill()
 		}
 	}

@@ -97,7 +97,7 @@ func (w *world) end(env *testscript.Env) {
 	for _, name := range []string{"frps", "frpc"} {
 		runs, _ := filepath.Glob(filepath.Join(env.WorkDir, "*", "private", name+".run"))
 		for _, run := range runs {
-			if proc, _, err := child.Adopt(child.Spec{Name: name, RunFile: run}); err == nil {
+			if proc, _, err := child.Adopt(child.Spec{Name: name, Path: run, RunFile: run, LogFile: run + ".log"}); err == nil {
 				_ = proc.Kill()
 			}
 		}

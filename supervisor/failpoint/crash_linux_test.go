@@ -180,7 +180,7 @@ func newWorld(t *testing.T, binary string, host netip.Addr, frps, frpc string) *
 		}
 		for _, name := range []string{"frps", "frpc"} {
 			run := filepath.Join(dir, map[string]string{"frps": "proxy", "frpc": "server"}[name], "private", name+".run")
-			if proc, _, err := child.Adopt(child.Spec{Name: name, RunFile: run}); err == nil {
+			if proc, _, err := child.Adopt(child.Spec{Name: name, Path: run, RunFile: run, LogFile: run + ".log"}); err == nil {
 				_ = proc.Kill()
 			}
 		}
