@@ -264,6 +264,9 @@ func (r *reverseProxy) run(ctx context.Context) error {
 	}
 	r.frps.leaving.Store(leaving)
 	stopChild()
+	if !leaving {
+		sayGoodbye(ctx, r.discovery, r.log, r.o.Abort)
+	}
 	<-childrenDone
 	failpoint.Hit("proxy-frps-stopped")
 	stopWork()

@@ -237,6 +237,7 @@ func newPlace(t *testing.T) *place {
 func (p *place) proxy(dir string) *role {
 	return start(p.t, dir, func(ctx context.Context, c supervisor.Common) error {
 		o := p.o
+		c.PrivateAddresses = o.PrivateAddresses
 		o.Common, o.FRPS = c, frptest.Path(p.t, "frps", p.version)
 		return supervisor.ReverseProxy(ctx, o)
 	})
