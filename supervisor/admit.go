@@ -56,6 +56,7 @@ func (r *reverseProxy) controls() http.Handler {
 	mux.Handle("POST "+pathJoinString, control.Handle(func(context.Context, nothing) (joinText, error) {
 		return joinText{r.joinString()}, nil
 	}))
+	peerControls(mux, r.discovery)
 	return mux
 }
 
@@ -151,6 +152,11 @@ func ask[In, Out any](ctx context.Context, dir, path string, in In, offline func
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return out, fail(StateUnusable, "pass the --state-dir of the reverse proxy", "no p2prc ever ran in %s", dir)
 	}
+	return askIn(ctx, dir, path, in, offline)
+}
+
+// askIn is ask, which makes a directory that is not there yet.
+func askIn[In, Out any](ctx context.Context, dir, path string, in In, offline func(*tables.Dir) (Out, error)) (out Out, err error) {
 	d, err := tables.OpenDir(dir)
 	if err == nil {
 		defer d.Close()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 
 	"p2prc/supervisor"
+	"p2prc/supervisor/discovery"
 	"p2prc/supervisor/notify"
 	"p2prc/tables"
 	"p2prc/tables/identity"
@@ -85,11 +86,10 @@ func (c *CLI) serve(s stopping, say *printer, socket *notify.Socket, dir string)
 	if err != nil {
 		return err
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		return usage("", "--log-level: %w", err)
+	log, err := c.log(say)
+	if err != nil {
+		return err
 	}
-	log := slog.New(slog.NewTextHandler(say.err, &slog.HandlerOptions{Level: level}))
 	unit := &unit{socket: socket}
 	common := supervisor.Common{
 		Dir:     dir,
@@ -102,8 +102,9 @@ func (c *CLI) serve(s stopping, say *printer, socket *notify.Socket, dir string)
 				log.Warn("systemd does not listen", "err", err)
 			}
 		},
-		Abort: s.abort,
-		Alive: socket.Loop,
+		Abort:            s.abort,
+		Alive:            socket.Loop,
+		PrivateAddresses: c.PrivateAddresses,
 	}
 	defer beating(socket)()
 	if f.ReverseProxy {
@@ -116,6 +117,8 @@ func (c *CLI) serve(s stopping, say *printer, socket *notify.Socket, dir string)
 			Ports:         tables.PortRange(f.Ports),
 			Open:          f.Open,
 			Token:         token,
+			Join:          seeds(f.Join),
+			MeshToken:     f.MeshToken.Token,
 			FRPS:          c.FRPS,
 		})
 	}
@@ -135,6 +138,15 @@ func (c *CLI) serve(s stopping, say *printer, socket *notify.Socket, dir string)
 		Listen:  f.Listen.addrPort(),
 		FRPC:    c.FRPC,
 	})
+}
+
+// log is what goes on, for who looks into it.
+func (c *CLI) log(say *printer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return nil, usage("", "--log-level: %w", err)
+	}
+	return slog.New(slog.NewTextHandler(say.err, &slog.HandlerOptions{Level: level})), nil
 }
 
 // beating feeds systemd's watchdog until the result is called.
@@ -172,10 +184,53 @@ func (c *CLI) token() (identity.Token, error) {
 	return t, nil
 }
 
+func seeds(flags []seed) []discovery.Seed {
+	out := make([]discovery.Seed, len(flags))
+	for i, s := range flags {
+		out[i] = discovery.Seed(s)
+	}
+	return out
+}
+
+// peers asks other nodes.
+func (c *CLI) peers(ctx context.Context, say *printer, dir string) error {
+	log, err := c.log(say)
+	if err != nil {
+		return err
+	}
+	f := &c.Flags
+	o := supervisor.PeersOptions{Dir: dir, Log: log, PrivateAddresses: c.PrivateAddresses}
+	switch {
+	case f.Refresh:
+		return supervisor.RefreshProxies(ctx, o)
+	case f.UpdateServerList:
+		n, err := supervisor.UpdateServers(ctx, o)
+		if err == nil {
+			say.note("%d nodes answered; list: p2prc%s --list-servers, --view-rps, --view-rpm", n, say.dirFlag)
+		}
+		return err
+	}
+	s := discovery.Seed(f.AddServer)
+	if err := supervisor.AddServer(ctx, o, s); err != nil {
+		return err
+	}
+	say.note("%s is known; list: p2prc%s --list-servers, --view-rps, --view-rpm", s, say.dirFlag)
+	return nil
+}
+
 // answer does what takes no time.
 func (c *CLI) answer(ctx context.Context, say *printer, at place) error {
 	f := &c.Flags
 	switch {
+	case f.ListServers:
+		return see(ctx, serverView, say, at, c)
+	case f.AddServer != seed{}, f.UpdateServerList:
+		return c.peers(ctx, say, at.dir)
+	case f.ViewRPS && f.Refresh:
+		if err := c.peers(ctx, say, at.dir); err != nil {
+			return err
+		}
+		return see(ctx, proxyView, say, at, c)
 	case f.ViewRPS:
 		return see(ctx, proxyView, say, at, c)
 	case f.ViewRPM:

@@ -15,19 +15,20 @@ import (
 // Two tags are p2prc's own: `with` names the flags of which a flag needs one
 // (check.go), and `values` what a flag takes where kong's enum cannot say it.
 type CLI struct {
-	StateDir   string   `placeholder:"DIR" group:"common" help:"Keep keys and tables in DIR. Default: $$P2PRC, as root /var/lib/p2prc, else $$XDG_STATE_HOME/p2prc."`
-	Name       nodeName `placeholder:"NAME" group:"common" help:"Call this node NAME. Default: the host's name. In a list: show only names like NAME, which may have * and ?."`
-	Token      token    `xor:"token" placeholder:"T" group:"common" help:"Admit nodes by this token, or join with it. In $$P2PRC_TOKEN or a file it is safer."`
-	TokenFile  string   `xor:"token" placeholder:"FILE" group:"common" help:"Read the token from FILE."`
-	FRPS       string   `name:"frps" default:"frps" placeholder:"PATH" group:"common" help:"Run this frps. Default: frps in $$PATH."`
-	FRPC       string   `name:"frpc" default:"frpc" placeholder:"PATH" group:"common" help:"Run this frpc. Default: frpc in $$PATH."`
-	LogLevel   string   `default:"warn" enum:"debug,info,warn,error" placeholder:"LEVEL" group:"common" help:"Log debug, info, warn (default) or error and worse."`
-	Config     string   `placeholder:"FILE" group:"common" help:"Read flags from this TOML file."`
-	Version    bool     `xor:"action" group:"common" help:"Print the version of p2prc and of its frps and frpc."`
-	Completion shell    `xor:"action" values:"bash,zsh,fish" placeholder:"SHELL" group:"common" help:"Print the completions for bash, zsh or fish."`
-	Man        bool     `xor:"action" group:"common" help:"Print the man page, p2prc.1."`
-	Help       helpFlag `short:"h" group:"common" help:"Print this help."`
-	Flags      command  `cmd:"" default:"withargs" hidden:""`
+	StateDir         string   `placeholder:"DIR" group:"common" help:"Keep keys and tables in DIR. Default: $$P2PRC, as root /var/lib/p2prc, else $$XDG_STATE_HOME/p2prc."`
+	Name             nodeName `placeholder:"NAME" group:"common" help:"Call this node NAME. Default: the host's name. In a list: show only names like NAME, which may have * and ?."`
+	Token            token    `xor:"token" placeholder:"T" group:"common" help:"Admit nodes by this token, or join with it. In $$P2PRC_TOKEN or a file it is safer."`
+	TokenFile        string   `xor:"token" placeholder:"FILE" group:"common" help:"Read the token from FILE."`
+	FRPS             string   `name:"frps" default:"frps" placeholder:"PATH" group:"common" help:"Run this frps. Default: frps in $$PATH."`
+	FRPC             string   `name:"frpc" default:"frpc" placeholder:"PATH" group:"common" help:"Run this frpc. Default: frpc in $$PATH."`
+	LogLevel         string   `default:"warn" enum:"debug,info,warn,error" placeholder:"LEVEL" group:"common" help:"Log debug, info, warn (default) or error and worse."`
+	Config           string   `placeholder:"FILE" group:"common" help:"Read flags from this TOML file."`
+	Version          bool     `xor:"action" group:"common" help:"Print the version of p2prc and of its frps and frpc."`
+	PrivateAddresses bool     `group:"common" help:"Dial addresses that other nodes name even if they are not public: for labs and closed networks."`
+	Completion       shell    `xor:"action" values:"bash,zsh,fish" placeholder:"SHELL" group:"common" help:"Print the completions for bash, zsh or fish."`
+	Man              bool     `xor:"action" group:"common" help:"Print the man page, p2prc.1."`
+	Help             helpFlag `short:"h" group:"common" help:"Print this help."`
+	Flags            command  `cmd:"" default:"withargs" hidden:""`
 
 	settings *settings         `kong:"-"`
 	app      *kong.Application `kong:"-"` // this grammar, as kong read it
@@ -46,13 +47,22 @@ type command struct {
 	Ports               pool       `with:"reverse-proxy" default:"20000-29999" placeholder:"FIRST-LAST" group:"run" help:"Lend these ports. Default: 20000-29999."`
 	Open                bool       `with:"reverse-proxy" group:"run" help:"Lend ports to anyone, a few to each."`
 
+	Join      []seed `with:"reverse-proxy" placeholder:"HOST" group:"run" help:"Join the mesh of the reverse proxy at HOST or HOST:PORT. Repeatable; once in, a restart needs none."`
+	MeshToken token  `with:"reverse-proxy" placeholder:"T" group:"run" help:"Be in a private mesh: only who knows the token gets in."`
+
 	ViewRPS bool `name:"view-rps" aliases:"view-reverse-proxy-servers" xor:"action" group:"view" help:"List known reverse proxies (--view-reverse-proxy-servers)."`
 	ViewRPM bool `name:"view-rpm" aliases:"view-reverse-proxy-mapping" xor:"action" group:"view" help:"List known mappings (--view-reverse-proxy-mapping)."`
 
-	JSON      bool       `name:"json" xor:"output" with:"view-rps,view-rpm" group:"view" help:"Print the rows as JSON (--output json)."`
-	Output    outputForm `short:"o" xor:"output" values:"table,wide,json" with:"view-rps,view-rpm" placeholder:"FORM" group:"view" help:"Print a table (default), a wide one with more columns, or json."`
-	NoHeaders bool       `with:"view-rps,view-rpm" group:"view" help:"Leave out the line with the column names."`
-	State     []rowState `with:"view-rps,view-rpm" enum:"up,down,waiting" placeholder:"STATE" group:"view" help:"Show only rows that are up, down or waiting. Repeatable."`
+	ListServers bool `aliases:"ls" xor:"action" group:"view" help:"List the IP table: every node that can be dialled, servers behind NAT at their proxy's address (--ls)."`
+	Refresh     bool `with:"view-rps" group:"view" help:"Dial every known reverse proxy first."`
+
+	AddServer        seed `aliases:"as" xor:"action" placeholder:"HOST" group:"peers" help:"Get to know the node at HOST or HOST:PORT, and what it knows (--as)."`
+	UpdateServerList bool `aliases:"us" xor:"action" group:"peers" help:"Ask the nodes that are known what there is now (--us)."`
+
+	JSON      bool       `name:"json" xor:"output" with:"view-rps,view-rpm,list-servers" group:"view" help:"Print the rows as JSON (--output json)."`
+	Output    outputForm `short:"o" xor:"output" values:"table,wide,json" with:"view-rps,view-rpm,list-servers" placeholder:"FORM" group:"view" help:"Print a table (default), a wide one with more columns, or json."`
+	NoHeaders bool       `with:"view-rps,view-rpm,list-servers" group:"view" help:"Leave out the line with the column names."`
+	State     []rowState `with:"view-rps,view-rpm,list-servers" enum:"up,down,waiting" placeholder:"STATE" group:"view" help:"Show only rows that are up, down or waiting. Repeatable."`
 	Watch     bool       `short:"w" with:"view-rps,view-rpm" group:"view" help:"Go on, and show what changes: on a terminal the table, on a pipe each row that changed, as JSON the whole list on one line. Ctrl-C ends."`
 
 	Allow       nodeID `xor:"action" placeholder:"ID" group:"admit" help:"Admit the node with this ID."`

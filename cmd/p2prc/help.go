@@ -46,6 +46,7 @@ tunnels stay up, and the next start takes them over.
 
 var helpGroups = []struct{ key, title string }{
 	{"run", "Run"},
+	{"peers", "Other nodes (with a p2prc running here or not)"},
 	{"view", "View"},
 	{"admit", "Admit (at the reverse proxy, running or not)"},
 	{"common", "Common"},

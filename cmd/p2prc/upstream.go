@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"strings"
 
+	"p2prc/supervisor/discovery"
 	"p2prc/tables/identity"
 )
 
@@ -30,5 +32,21 @@ func (t *token) UnmarshalText(text []byte) error {
 		return usage("leave it out and the reverse proxy makes a good one; p2prc --join-string prints it there", "%w", err)
 	}
 	t.Token = got
+	return nil
+}
+
+// seed is a flag that takes the address of a node.
+type seed discovery.Seed
+
+// UnmarshalText reads HOST or HOST:PORT.
+func (s *seed) UnmarshalText(text []byte) error {
+	join, err := identity.ParseJoin(string(text))
+	if err == nil && (join.Pin != "" || !join.Token.Zero()) {
+		err = errors.New("a join string is for --connect-reverse-proxy")
+	}
+	if err != nil {
+		return usage("write HOST or HOST:PORT, such as 203.0.113.7", "%w", err)
+	}
+	*s = seed{Host: join.Host, Port: join.Port}
 	return nil
 }

@@ -40,7 +40,7 @@ var mappingView = view[tables.Mapping]{
 		if m.LocalAddress.IsValid() {
 			local = m.LocalAddress.String()
 		}
-		return []string{address, string(m.Type), m.Name, m.ServerName, local, string(m.State), age(m.VerifiedAt, now), m.Reason}
+		return []string{address, string(m.Type), m.Name, m.ServerName, local, rowWord(m), age(m.VerifiedAt, now), m.Reason}
 	},
 	more: "NODE PROXY PROVED-BY LEASE-UNTIL",
 	further: func(m tables.Mapping) []string {
@@ -61,7 +61,7 @@ var proxyView = view[tables.ReverseProxy]{
 	read:    tables.ReadProxies,
 	follow:  tables.WatchProxies,
 	order:   nearestFirst,
-	columns: "NAME ADDRESS LATENCY STATE PORTS FREE ADMISSION FRP AGE REASON",
+	columns: "NAME ADDRESS LATENCY STATE PORTS FREE LOAD ADMISSION FRP AGE REASON",
 	cells: func(r tables.ReverseProxy, now time.Time) []string {
 		latency := "-"
 		if r.LatencyMS != nil {
@@ -69,7 +69,7 @@ var proxyView = view[tables.ReverseProxy]{
 		}
 		return []string{
 			r.ServerName, fmt.Sprintf("%s:%d", r.Address, r.NodePort), latency, string(r.State), r.Ports.String(),
-			strconv.Itoa(r.PortsFree), string(r.Admission), r.FRPVersion, age(r.VerifiedAt, now), r.Reason,
+			strconv.Itoa(r.PortsFree), strconv.Itoa(r.Load), string(r.Admission), r.FRPVersion, age(r.VerifiedAt, now), r.Reason,
 		}
 	},
 	more: "NODE FRP-PORT PROVED-AT",
@@ -85,6 +85,28 @@ var proxyView = view[tables.ReverseProxy]{
 	},
 }
 
+var serverView = view[tables.Server]{
+	key:     "ip_address",
+	none:    "no servers are known in %s",
+	read:    tables.ReadServers,
+	columns: "NAME ADDRESS LATENCY NAT BY STATE",
+	cells: func(s tables.Server, _ time.Time) []string {
+		latency, nat := "-", "no"
+		if s.Latency > 0 {
+			latency = milliseconds(float64(s.Latency.Microseconds())/1000, "ms")
+		}
+		if s.NAT {
+			nat = "yes"
+		}
+		return []string{s.Name, s.Addr(), latency, nat, s.EscapeImplementation, string(s.State)}
+	},
+	more:    "NODE",
+	further: func(s tables.Server) []string { return []string{s.NodeID.Short()} },
+	state:   func(s tables.Server) tables.State { return s.State },
+	name:    func(s tables.Server) string { return s.Name },
+	id:      func(s tables.Server) any { return s.NodeID },
+}
+
 // nearestFirst sorts by latency as measured from here, unmeasured ones last.
 func nearestFirst(a, b tables.ReverseProxy) int {
 	switch {
@@ -96,6 +118,14 @@ func nearestFirst(a, b tables.ReverseProxy) int {
 		return -1
 	}
 	return cmp.Or(cmp.Compare(*a.LatencyMS, *b.LatencyMS), cmp.Compare(a.ServerName, b.ServerName))
+}
+
+// rowWord is the state of a mapping, or that it stands by.
+func rowWord(m tables.Mapping) string {
+	if m.State == tables.Up && m.Standby {
+		return "standby"
+	}
+	return string(m.State)
 }
 
 // age is how long ago t was, in the largest unit that fits.

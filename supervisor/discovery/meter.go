@@ -80,6 +80,23 @@ func (m *meter) into(row *tables.ReverseProxy, addr netip.AddrPort) {
 	}
 }
 
+// claim takes a reverse proxy for a measurement out of turn, unless one is under
+// way, or it was measured before and that is enough.
+func (m *meter) claim(id identity.ID, addr netip.AddrPort, again bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	got := m.known[id]
+	if got == nil || got.addr != addr {
+		got = &measured{addr: addr}
+		m.known[id] = got
+	}
+	if got.busy || !got.at.IsZero() && !again {
+		return false
+	}
+	got.busy = true
+	return true
+}
+
 // soon has a reverse proxy dialled again: something happened to it.
 func (m *meter) soon(id identity.ID) {
 	m.mu.Lock()
@@ -157,16 +174,18 @@ func (m *meter) next() (identity.ID, netip.AddrPort, time.Duration) {
 
 func (m *meter) measure(ctx context.Context, id identity.ID, addr netip.AddrPort) {
 	latency, err := m.d.dialBack(ctx, id, addr)
-	if ctx.Err() != nil {
-		return
-	}
 	m.mu.Lock()
 	got := m.known[id]
 	if got == nil || got.addr != addr { // it has moved
 		m.mu.Unlock()
 		return
 	}
-	got.busy, got.at, got.err = false, m.now(), err
+	got.busy = false
+	if ctx.Err() != nil {
+		m.mu.Unlock()
+		return
+	}
+	got.at, got.err = m.now(), err
 	next := remeasure
 	if err == nil {
 		got.latency, got.good, got.pause = latency, got.at, 0

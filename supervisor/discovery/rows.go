@@ -27,6 +27,7 @@ type rows struct {
 	d     *Discovery
 	now   func() time.Time
 	again chan identity.ID // reverse proxies that were measured
+	look  chan struct{}    // look at everything
 
 	shown  map[tables.MappingKey]bool
 	alive  map[identity.ID]bool      // reverse proxies that are shown, and whether they live
@@ -36,7 +37,7 @@ type rows struct {
 
 func newRows(d *Discovery) *rows {
 	return &rows{
-		d: d, now: time.Now, again: make(chan identity.ID, watched),
+		d: d, now: time.Now, again: make(chan identity.ID, watched), look: make(chan struct{}, 1),
 		shown: make(map[tables.MappingKey]bool), alive: make(map[identity.ID]bool),
 		silent: make(map[identity.ID]time.Time), lost: make(map[record.Tunnel]time.Time),
 	}
@@ -61,6 +62,9 @@ func (r *rows) Serve(ctx context.Context) error {
 		case <-watch.Wake():
 		case id := <-r.again:
 			touched.proxies[id] = true
+		case <-r.look:
+			r.all()
+			continue
 		case <-due:
 			r.bury()
 			continue
