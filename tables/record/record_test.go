@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -252,6 +254,85 @@ func TestSet_equivocation(t *testing.T) {
 	m := one.Merge(start, "", loser)
 	if len(m.Rejected) != 1 || !errors.Is(m.Rejected[0].Err, record.ErrEquivocation) {
 		t.Errorf("got %+v", m)
+	}
+}
+
+// An owner that dates a newer record back gains nothing: where both were known,
+// the older one does not come back when the newer one has expired.
+func TestSet_backdated(t *testing.T) {
+	k := keyOf(0)
+	older, newer := proxyText(1, start).sign(k), proxyText(2, start.Add(-time.Hour)).sign(k)
+	for _, taken := range [][]byte{newer, goneText("proxy", 2, start.Add(-time.Hour)).sign(k), goneText("*", 2, start.Add(-time.Hour)).sign(k)} {
+		s := record.New(record.Options{})
+		merge(t, s, start, older, taken)
+		later := start.Add(record.MaxLife - time.Minute)
+		s.Expire(later)
+		if s.Len() != 0 {
+			t.Fatalf("%d records hold", s.Len())
+		}
+		if m := s.Merge(later, "", older); len(m.Changed) > 0 || s.Len() != 0 || s.Sum() != (record.Digest{}) {
+			t.Errorf("got %+v", m)
+		}
+		end := start.Add(record.MaxLife)
+		s.Expire(end)
+		if fresh := proxyText(1, end).sign(k); len(s.Merge(end, "", fresh).Changed) != 1 {
+			t.Error("it is never forgotten")
+		}
+	}
+}
+
+// Many goroutines merge, read and expire; in the end all is there.
+func TestSet_manyGoroutines(t *testing.T) {
+	s := record.New(record.Options{})
+	var raws [][]byte
+	for i := range 200 {
+		raws = append(raws, claimText(keyOf(0), keyOf(i%4), fmt.Sprintf("m%d", i/4), uint64(i+1), start).sign(keyOf(i%4)))
+	}
+	w := s.Watch(1000)
+	defer w.Close()
+	var all sync.WaitGroup
+	for g := range 8 {
+		all.Go(func() {
+			for i := range raws {
+				s.Merge(start, "", raws[(i*(2*g+1))%len(raws)])
+				if i%20 == g {
+					s.View(start)
+					s.Digests()
+					s.Expire(start)
+					s.Owned(keyOf(1).ID(), start)
+					s.Trust(keyOf(g).ID(), i%40 == g)
+				}
+			}
+		})
+	}
+	all.Wait()
+	s.Merge(start, "", raws...)
+	one := record.New(record.Options{})
+	one.Merge(start, "", raws...)
+	if s.Sum() != one.Sum() || s.Len() != len(raws) {
+		t.Errorf("%d records", s.Len())
+	}
+	if changes, lost := w.Take(); lost || len(changes) != len(raws) {
+		t.Errorf("%d changes", len(changes))
+	}
+}
+
+func TestWatch_overflow(t *testing.T) {
+	s := record.New(record.Options{})
+	w := s.Watch(2)
+	defer w.Close()
+	for i := range 3 {
+		if m := s.Merge(start, "friend", proxyText(uint64(i+1), start).sign(keyOf(0))); len(m.Changed) != 1 {
+			t.Fatal(m)
+		}
+	}
+	<-w.Wake()
+	if changes, lost := w.Take(); !lost || len(changes) > 0 {
+		t.Errorf("got %v, %t", changes, lost)
+	}
+	s.Merge(start, "friend", proxyText(4, start).sign(keyOf(0)))
+	if changes, lost := w.Take(); lost || len(changes) != 1 || changes[0].From != "friend" || changes[0].Record.Serial != 4 {
+		t.Errorf("got %v, %t", changes, lost)
 	}
 }
 

@@ -35,7 +35,7 @@ const (
 
 	// What others said is passed on to the accepting end only after this long,
 	// and a random part of it more, in which it did not come from there.
-	bridgeDelay = 3 * time.Second
+	bridgeDelay = 2 * time.Second
 
 	maxWants = 2 // unanswered on one connection
 	idleBuf  = 2 << 10

@@ -64,6 +64,12 @@ func newNodeOf(t testing.TB, ro record.Options, change func(*p2psync.Options)) *
 	return n
 }
 
+// newNodeWith is a node that knows a set which is not its own.
+func newNodeWith(t testing.TB, set *record.Set) *node {
+	t.Helper()
+	return newNode(t, func(o *p2psync.Options) { o.Set = set })
+}
+
 func relay(o *p2psync.Options) { o.Relay = true }
 
 func (n *node) proxy(i int) *record.Proxy {
