@@ -93,9 +93,9 @@ cross:
 unit: frp
 	go run ./scripts/tally -race -timeout 25m $$(go list ./... | grep -v /scripts/lab)
 
-## simulation: how fast 500 and 2,000 nodes learn of something, in virtual time
+## simulation: how fast 2,000 nodes learn of something, in virtual time; what a million identities take
 simulation:
-	go test -count=1 -v -run Simulation ./tables/sync
+	go test -count=1 -v -run 'Simulation|Million' ./tables/record ./tables/sync
 
 ## lab: real NAT in network namespaces, without root where the system lets users have them
 lab: frp lab-tools

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"bytes"
 	"sync"
 	"time"
 
@@ -52,7 +53,7 @@ func (a *attachment) claim(now time.Time) {
 		if m.row.Standby {
 			role = record.Standby
 		}
-		if m.claim == nil || m.claim.Lease != string(m.lease.Signed) || m.claim.Role != role || m.claim.Address != m.row.Address {
+		if m.claim == nil || !bytes.Equal(m.claim.Lease(), m.lease.Signed) || m.claim.Role != role || m.claim.Address != m.row.Address {
 			c, err := record.NewClaim(m.lease.Signed, key, record.Claim{
 				Server: a.s.o.Name, Address: m.row.Address, Role: role, Node: m.node,
 			})

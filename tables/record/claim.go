@@ -27,20 +27,20 @@ const (
 // the proxy's word that the port is its own. Name, type, port and lease are in
 // that word, and only there. The local address is nobody else's business.
 type Claim struct {
-	Server   string     // the node's name
-	Address  netip.Addr // of the reverse proxy
-	Role     Role
-	Node     bool              // the server's own port, not a --map
-	Lease    string            // as lease.Signed made it
-	ProxyKey ed25519.PublicKey // checks Lease
+	Server  string     // the node's name
+	Address netip.Addr // of the reverse proxy
+	Role    Role
+	Node    bool // the server's own port, not a --map
 
 	lease lease.Signed
-	keyed string // ProxyKey as it was written
+	// As they were written: a set holds many claims, and these are in the
+	// record's bytes anyway.
+	signed, proxyKey string
 }
 
 // NewClaim makes a claim of a lease that the reverse proxy with this key signed.
 func NewClaim(signed []byte, proxy ed25519.PublicKey, c Claim) (*Claim, error) {
-	c.Lease, c.ProxyKey, c.keyed = string(signed), proxy, encodeKey(proxy)
+	c.signed, c.proxyKey = b64.EncodeToString(signed), encodeKey(proxy)
 	if c.Role == "" {
 		c.Role = Active
 	}
@@ -55,17 +55,13 @@ func NewClaim(signed []byte, proxy ed25519.PublicKey, c Claim) (*Claim, error) {
 
 func readClaim(_ Subject, in *fields) *Claim {
 	c := &Claim{
-		Server:  in.name("server"),
-		Address: in.addr("address"),
-		Role:    Role(in.text("role", maxText)),
-		Node:    in.flag("node"),
-		keyed:   in.text("proxy-key", maxText),
+		Server:   in.name("server"),
+		Address:  in.addr("address"),
+		Role:     Role(in.text("role", maxText)),
+		Node:     in.flag("node"),
+		signed:   in.text("lease", MaxSize),
+		proxyKey: in.text("proxy-key", maxText),
 	}
-	signed, err := b64.DecodeString(in.text("lease", MaxSize))
-	in.fail("lease", err)
-	c.Lease = string(signed)
-	c.ProxyKey, err = decodeKey(c.keyed)
-	in.fail("proxy-key", err)
 	if c.Role != Active && c.Role != Standby {
 		in.fail("role", fmt.Errorf("%q is none", string(c.Role)))
 	}
@@ -76,22 +72,42 @@ func readClaim(_ Subject, in *fields) *Claim {
 }
 
 // parseLease reads the lease; its signature is for verifyLease.
-func (c *Claim) parseLease() (err error) {
-	c.lease, err = lease.ParseSigned([]byte(c.Lease), func([]byte, []byte) bool { return true })
-	if err == nil && identity.IDOf(c.ProxyKey) != c.lease.Proxy {
+func (c *Claim) parseLease() error {
+	key, err := decodeKey(c.proxyKey)
+	if err != nil {
+		return err
+	}
+	signed, err := b64.DecodeString(c.signed)
+	if err != nil {
+		return err
+	}
+	c.lease, err = lease.ParseSigned(signed, func([]byte, []byte) bool { return true })
+	if err == nil && identity.IDOf(key) != c.lease.Proxy {
 		err = errors.New("the key beside it is not its reverse proxy's")
 	}
 	return err
 }
 
 func (c *Claim) verifyLease() error {
-	_, err := lease.ParseSigned([]byte(c.Lease), func(msg, sig []byte) bool {
-		return identity.Verify(c.lease.Proxy, c.ProxyKey, msg, sig) == nil
+	_, err := lease.ParseSigned(c.Lease(), func(msg, sig []byte) bool {
+		return identity.Verify(c.lease.Proxy, c.ProxyKey(), msg, sig) == nil
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrForged, err)
 	}
 	return nil
+}
+
+// Lease is the lease as the reverse proxy signed it.
+func (c *Claim) Lease() []byte {
+	b, _ := b64.DecodeString(c.signed) // it was read once
+	return b
+}
+
+// ProxyKey is the key of the reverse proxy, which checks Lease.
+func (c *Claim) ProxyKey() ed25519.PublicKey {
+	key, _ := decodeKey(c.proxyKey)
+	return key
 }
 
 // Signed is what the reverse proxy says about the port.
@@ -110,11 +126,11 @@ func (*Claim) kind() Kind         { return KindClaim }
 func (c *Claim) subject() Subject { return c.Tunnel().ClaimSubject() }
 
 func (c *Claim) fields() []field {
-	f := []field{{"address", c.Address.String()}, {"lease", b64.EncodeToString([]byte(c.Lease))}}
+	f := []field{{"address", c.Address.String()}, {"lease", c.signed}}
 	if c.Node {
 		f = append(f, field{"node", yes})
 	}
-	return append(f, field{"proxy-key", c.keyed}, field{"role", string(c.Role)}, field{"server", c.Server})
+	return append(f, field{"proxy-key", c.proxyKey}, field{"role", string(c.Role)}, field{"server", c.Server})
 }
 
 func (c *Claim) entitled(r *Record) error {

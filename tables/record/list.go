@@ -73,7 +73,7 @@ func (v ClaimView) Row() tables.Mapping {
 	}
 }
 
-// View is what a set amounts to at one time, sorted by IDs and names.
+// View is what a set amounts to at one time, in no order.
 type View struct {
 	Proxies []ProxyView
 	Claims  []ClaimView
@@ -110,11 +110,6 @@ func (s *Set) View(now time.Time) View {
 		c := &v.Claims[i]
 		c.judge(proxies[c.Claim.lease.Proxy], downs[c.Claim.Tunnel()])
 	}
-	slices.SortFunc(v.Proxies, func(a, b ProxyView) int { return cmp.Compare(a.Record.Owner, b.Record.Owner) })
-	slices.SortFunc(v.Claims, func(a, b ClaimView) int {
-		return cmp.Or(cmp.Compare(a.Claim.lease.Proxy, b.Claim.lease.Proxy),
-			cmp.Compare(a.Record.Owner, b.Record.Owner), cmp.Compare(a.Claim.lease.Name, b.Claim.lease.Name))
-	})
 	return v
 }
 

@@ -57,16 +57,16 @@ type room struct {
 // sponsor is whoever a record's place is due to: for a claim the reverse proxy
 // that signed its lease, else the owner.
 type sponsor struct {
+	id      identity.ID
 	trusted bool
 	counts  map[Kind]int
 }
 
 func sponsorOf(r *Record) identity.ID {
-	id := r.Owner
 	if c, ok := r.Body.(*Claim); ok {
-		id = c.lease.Proxy
+		return c.lease.Proxy
 	}
-	return identity.ID(strings.Clone(string(id))) // it outlives the record's bytes
+	return r.Owner
 }
 
 func newRoom(l Limits) room {
@@ -79,10 +79,7 @@ func newRoom(l Limits) room {
 // admit says why there is no room for a record. What replaces another takes
 // its place.
 func (m *room) admit(r *Record, old *entry, now time.Time) error {
-	by := r.Owner
-	if c, ok := r.Body.(*Claim); ok {
-		by = c.lease.Proxy
-	}
+	by := sponsorOf(r)
 	if m.shuns(r.Owner, now) || m.shuns(by, now) {
 		return ErrShunned
 	}
@@ -138,7 +135,8 @@ func (m *room) shuns(id identity.ID, now time.Time) bool {
 func (m *room) sponsor(id identity.ID) *sponsor {
 	sp := m.sponsors[id]
 	if sp == nil {
-		sp = &sponsor{counts: map[Kind]int{}}
+		id = identity.ID(strings.Clone(string(id))) // it outlives the bytes of the record
+		sp = &sponsor{id: id, counts: map[Kind]int{}}
 		m.sponsors[id] = sp
 	}
 	return sp
@@ -149,7 +147,7 @@ func (m *room) remove(e *entry) { m.move(e, -1) }
 
 func (m *room) move(e *entry, n int) {
 	m.all += n
-	sp := m.sponsor(e.sponsor)
+	sp := e.sponsor
 	sp.counts[e.counted] += n
 	if !sp.trusted {
 		m.looseAll += n
@@ -159,7 +157,7 @@ func (m *room) move(e *entry, n int) {
 		delete(sp.counts, e.counted)
 	}
 	if len(sp.counts) == 0 && !sp.trusted {
-		delete(m.sponsors, e.sponsor)
+		delete(m.sponsors, sp.id)
 	}
 	if m.owners[e.Owner] += n; m.owners[e.Owner] == 0 {
 		delete(m.owners, e.Owner)

@@ -50,7 +50,7 @@ type bucket struct {
 type entry struct {
 	*Record
 	until   time.Time // when all that it replaced has expired too
-	sponsor identity.ID
+	sponsor *sponsor
 	counted Kind // as what room counts it
 	void    bool // expired, or from before a goodbye: it only keeps older ones out
 }
@@ -233,7 +233,7 @@ func (s *Set) put(r *Record, from identity.ID) {
 	b := &s.buckets[r.key[0]]
 	e := b.entries[r.key]
 	if e == nil {
-		e = &entry{Record: r, until: r.Expires, sponsor: sponsorOf(r)}
+		e = &entry{Record: r, until: r.Expires, sponsor: s.room.sponsor(sponsorOf(r))}
 		b.entries[r.key] = e
 		o.entries = append(o.entries, e)
 	} else {
@@ -364,7 +364,7 @@ func (s *Set) Shun(id identity.ID, until time.Time) {
 	for other, o := range s.owners {
 		kept := o.entries[:0]
 		for _, e := range o.entries {
-			if e.Owner != id && e.sponsor != id {
+			if e.Owner != id && e.sponsor.id != id {
 				kept = append(kept, e)
 				continue
 			}

@@ -19,13 +19,13 @@ import (
 
 func TestReconcile(t *testing.T) {
 	a, b, p := newNode(t, nil), newNode(t, nil), newNode(t, nil)
-	a.say(t, append(a.claims(t, p, 700), a.proxy(1))...)
-	b.say(t, append(b.claims(t, p, 700), b.proxy(2))...)
+	a.say(t, append(a.claims(t, p, 300), a.proxy(1))...)
+	b.say(t, append(b.claims(t, p, 300), b.proxy(2))...)
 	// Each knows something old of the other, and something is gone.
 	a.set.Merge(time.Now(), "", raws(b.set)...)
 	b.set.Merge(time.Now(), "", raws(a.set)...)
-	a.say(t, append(a.claims(t, p, 300), a.proxy(3))...)
-	b.say(t, b.claims(t, p, 650)...)
+	a.say(t, append(a.claims(t, p, 200), a.proxy(3))...)
+	b.say(t, b.claims(t, p, 250)...)
 	if same(a.set, b.set)() {
 		t.Fatal("nothing to do")
 	}
@@ -117,9 +117,9 @@ func (c *counted) Read(p []byte) (int, error) {
 // A connection that breaks in the middle leaves two sets that can go on.
 func TestAttach_cutInTheMiddle(t *testing.T) {
 	a, b, p := newNode(t, nil), newNode(t, nil), newNode(t, nil)
-	a.say(t, a.claims(t, p, 600)...)
-	b.say(t, b.claims(t, p, 600)...)
-	for _, after := range []int{3, 100, 4200, 30_000, 90_000, 200_000} {
+	a.say(t, a.claims(t, p, 250)...)
+	b.say(t, b.claims(t, p, 250)...)
+	for _, after := range []int{3, 100, 4200, 30_000, 60_000, 100_000} {
 		dialled, accepted := pair(t)
 		atA, atB := attach(t, a, b, &cutting{Conn: dialled, left: after}, accepted)
 		if err := atA.end(t); err == nil {
@@ -132,7 +132,7 @@ func TestAttach_cutInTheMiddle(t *testing.T) {
 	if err := a.sync.Reconcile(t.Context(), b.id, dialled); err != nil {
 		t.Fatal(err)
 	}
-	if !same(a.set, b.set)() || a.set.Len() != 1200 {
+	if !same(a.set, b.set)() || a.set.Len() != 500 {
 		t.Errorf("they differ: %d and %d records", a.set.Len(), b.set.Len())
 	}
 }
@@ -284,10 +284,10 @@ func TestAttach_overflow(t *testing.T) {
 					from = a
 				}
 				// Nobody else runs while this goes on: all of it is one burst.
-				from.say(t, from.claims(t, p, 3000)...)
+				from.say(t, from.claims(t, p, 1200)...)
 				time.Sleep(20 * time.Second)
 				synctest.Wait()
-				if a.set.Len() != 3000 || !same(a.set, b.set)() {
+				if a.set.Len() != 1200 || !same(a.set, b.set)() {
 					t.Errorf("%d and %d records", a.set.Len(), b.set.Len())
 				}
 			})
