@@ -152,10 +152,18 @@ func TestSet_quotas(t *testing.T) {
 		merge(t, s, start, proxyText(2, start).with("address 198.51.102.9").sign(keyOf(0)), proxyText(1, start).sign(keyOf(3)))
 	})
 	t.Run("in all", func(t *testing.T) {
-		s := record.New(record.Options{Self: signer(t, keyOf(3), func() time.Time { return start }), Limits: record.Limits{Records: 2}})
+		self := signer(t, keyOf(3), func() time.Time { return start })
+		s := record.New(record.Options{Self: self, Limits: record.Limits{Records: 2}})
 		merge(t, s, start, proxyText(1, start).sign(keyOf(0)), proxyText(1, start).sign(keyOf(1)))
 		s.Trust(keyOf(2).ID(), true)
 		full(t, s, proxyText(1, start).sign(keyOf(2)))
+		own, err := self.Sign(&record.Heartbeat{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Own(start, own); err != nil || s.Len() != 3 {
+			t.Errorf("an own one: %v, %d records", err, s.Len())
+		}
 	})
 }
 

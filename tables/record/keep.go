@@ -66,7 +66,9 @@ func (k *Keep) Load() error {
 		if !r.Live(now) || r.Issued.After(now.Add(MaxSkew)) {
 			continue
 		}
-		if known, err := k.Set.weigh(r, now); err == nil && !known {
+		known, err := k.Set.weigh(r, now)
+		// What was let in once stays in, whoever is not verified by now.
+		if !known && (err == nil || errors.Is(err, ErrQuota) && k.Set.room.all < k.Set.room.limits.Records) {
 			k.Set.put(r, "")
 		}
 	}

@@ -246,6 +246,11 @@ func TestKeep(t *testing.T) {
 	if one.Sum() != two.Sum() || two.Len() != 3 {
 		t.Errorf("%d records are back", two.Len())
 	}
+	// What was verified once is not any more; it keeps its place all the same.
+	small := record.New(record.Options{Limits: record.Limits{Unverified: 1}})
+	if err := keep(small).Load(); err != nil || small.Len() != 3 {
+		t.Errorf("%d records, %v", small.Len(), err)
+	}
 	now = start.Add(record.MaxLife - time.Minute)
 	late := record.New(record.Options{})
 	if err := keep(late).Load(); err != nil || late.Len() != 2 {

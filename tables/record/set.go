@@ -75,6 +75,7 @@ func New(o Options) *Set {
 	}
 	if o.Self != nil {
 		s.self = o.Self.ID()
+		s.room.self = s.self
 		s.room.trust(s.self, true)
 	}
 	for i := range s.buckets {

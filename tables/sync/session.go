@@ -324,9 +324,9 @@ func (c *session) take(k kind, b []byte) (wait time.Duration, err error) {
 		if err == nil && c.s.o.Ahead != nil {
 			c.s.o.Ahead(c.peer, at.Sub(c.s.o.Now()))
 		}
-		return 0, err
+		return c.chatter(), err
 	case kindSum:
-		return 0, c.takeSum(b)
+		return c.chatter(), c.takeSum(b)
 	case kindRecords:
 		raws, err := parseRecords(b)
 		if err != nil {
@@ -351,8 +351,11 @@ func (c *session) take(k kind, b []byte) (wait time.Duration, err error) {
 	case kindRefused:
 		return 0, &RefusedError{shown(b)}
 	}
-	return 0, nil
+	return c.chatter(), nil
 }
+
+// chatter counts frames that cost their sender nothing like records.
+func (c *session) chatter() time.Duration { return c.s.tolls.takeRecords(c.peer, 1, time.Now()) }
 
 func (c *session) takeRecords(raws [][]byte) (time.Duration, error) {
 	c.mu.Lock()
