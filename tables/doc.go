@@ -7,5 +7,6 @@
 // neither a lock nor a running node.
 //
 // Not here: who a node is (identity), what nodes say to each other (peerapi),
+// what they pass on about third ones (record) and how it travels (sync, mesh),
 // who may have a port (lease), and how a row is proved (package supervisor).
 package tables

@@ -357,8 +357,18 @@ func (c *session) take(k kind, b []byte) (wait time.Duration, err error) {
 // chatter counts frames that cost their sender nothing like records.
 func (c *session) chatter() time.Duration { return c.s.tolls.takeRecords(c.peer, 1, time.Now()) }
 
-func (c *session) takeRecords(raws [][]byte) (time.Duration, error) {
+func (c *session) takeRecords(raws [][]byte) (wait time.Duration, err error) {
 	c.mu.Lock()
+	unasked := max(0, len(raws)-c.credit)
+	c.credit = max(0, c.credit-len(raws))
+	c.mu.Unlock()
+	if unasked > 0 {
+		wait = c.s.tolls.takeRecords(c.peer, unasked, time.Now())
+	}
+	m := c.s.o.Set.Merge(c.s.o.Now(), c.peer, raws...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.round.refuse(m, time.Now())
 	c.gather(time.Now()) // what came from elsewhere first need not go back there either
 	for _, raw := range raws {
 		if len(c.bridge) == 0 {
@@ -367,17 +377,6 @@ func (c *session) takeRecords(raws [][]byte) (time.Duration, error) {
 		sum := sha256.Sum256(raw)
 		delete(c.bridge, record.Hash(sum[:len(record.Hash{})]))
 	}
-	unasked := max(0, len(raws)-c.credit)
-	c.credit = max(0, c.credit-len(raws))
-	c.mu.Unlock()
-	var wait time.Duration
-	if unasked > 0 {
-		wait = c.s.tolls.takeRecords(c.peer, unasked, time.Now())
-	}
-	m := c.s.o.Set.Merge(c.s.o.Now(), c.peer, raws...)
-	c.mu.Lock()
-	c.round.refuse(m, time.Now())
-	c.mu.Unlock()
 	return wait, m.Bad()
 }
 
