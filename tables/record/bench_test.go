@@ -86,7 +86,9 @@ func BenchmarkMerge_100k(b *testing.B) {
 	b.Run("expire, a heartbeat", func(b *testing.B) {
 		raw := beatText(1, start).sign(keyOf(0))
 		for b.Loop() {
-			s.Merge(start, "", raw)
+			if m := s.Merge(start, "", raw); len(m.Changed) != 1 {
+				b.Fatal("it did not enter")
+			}
 			s.Expire(start.Add(record.BeatLife))
 		}
 	})

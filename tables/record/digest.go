@@ -128,13 +128,23 @@ func (s *Set) Beats(now time.Time) []*Record {
 
 // All is every record that holds.
 func (s *Set) All(now time.Time) []*Record {
-	return s.filter(func(e *entry) bool { return e.Live(now) })
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := make([]*Record, 0, s.room.all)
+	for i := range s.buckets {
+		for _, e := range s.buckets[i].entries {
+			if !e.void && e.Live(now) {
+				out = append(out, e.Record)
+			}
+		}
+	}
+	return out
 }
 
 func (s *Set) filter(keep func(*entry) bool) []*Record {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var out []*Record
+	out := make([]*Record, 0, len(s.beating))
 	for i := range s.buckets {
 		for _, e := range s.buckets[i].entries {
 			if !e.void && keep(e) {

@@ -155,7 +155,6 @@ func TestSet_quotas(t *testing.T) {
 		self := signer(t, keyOf(3), func() time.Time { return start })
 		s := record.New(record.Options{Self: self, Limits: record.Limits{Records: 2}})
 		merge(t, s, start, proxyText(1, start).sign(keyOf(0)), proxyText(1, start).sign(keyOf(1)))
-		s.Trust(keyOf(2).ID(), true)
 		full(t, s, proxyText(1, start).sign(keyOf(2)))
 		own, err := self.Sign(&record.Heartbeat{})
 		if err != nil {
@@ -164,6 +163,16 @@ func TestSet_quotas(t *testing.T) {
 		if err := s.Own(start, own); err != nil || s.Len() != 3 {
 			t.Errorf("an own one: %v, %d records", err, s.Len())
 		}
+		full(t, s, beatText(2, start).sign(keyOf(2)))
+		full(t, s, goneText("*", 2, start).sign(keyOf(2)))
+	})
+	t.Run("in all, but what matters", func(t *testing.T) {
+		s := record.New(record.Options{Limits: record.Limits{Records: 20, Unverified: 2}})
+		merge(t, s, start, proxyText(1, start).sign(keyOf(0)), proxyText(1, start).sign(keyOf(1)))
+		full(t, s, proxyText(1, start).sign(keyOf(2)))
+		merge(t, s, start, beatText(2, start).sign(keyOf(0)), goneText("*", 2, start).sign(keyOf(1)))
+		s.Trust(keyOf(2).ID(), true)
+		merge(t, s, start, beatText(2, start).sign(keyOf(2)), proxyText(1, start).sign(keyOf(2)))
 	})
 }
 

@@ -88,6 +88,9 @@ func (m *room) admit(r *Record, old *entry, now time.Time) error {
 		return nil
 	}
 	sp := m.sponsors[by]
+	if m.urgent(r, sp) && m.all < m.limits.Records+m.limits.Records/4 {
+		return nil
+	}
 	if sp != nil && sp.trusted {
 		// Whoever owns no proxy that is trusted may still not take all its room.
 		if m.all >= m.limits.Records {
@@ -116,6 +119,22 @@ func (m *room) admit(r *Record, old *entry, now time.Time) error {
 		return fmt.Errorf("%w: %s has enough reverse proxies", ErrQuota, blockOf(p.Address))
 	}
 	return nil
+}
+
+// urgent is what must find room even when there is none for newcomers: that a
+// known reverse proxy lives, that a known node goes, and that a verified proxy
+// is there at all. Each is one record of an owner.
+func (m *room) urgent(r *Record, sp *sponsor) bool {
+	switch r.Kind() {
+	case KindHeartbeat:
+		return sp != nil && (sp.trusted || sp.counts[KindProxy] > 0)
+	case KindProxy:
+		return sp != nil && sp.trusted
+	case KindGone:
+		return r.Subject == Everything && m.owners[r.Owner] > 0
+	case KindClaim, KindDown:
+	}
+	return false
 }
 
 func (m *room) admitEach(r *Record, sp *sponsor) error {

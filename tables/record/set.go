@@ -35,7 +35,8 @@ type Set struct {
 	total    sum // of all buckets
 	owners   map[identity.ID]*owner
 	room     room
-	soonest  time.Time // no record ends before; zero: none is known to
+	soonest  time.Time              // no record but heartbeats ends before; zero: none is known to
+	beating  map[identity.ID]*owner // whose heartbeats are known
 	watchers map[*Watch]struct{}
 	forged   forgeries
 }
@@ -70,6 +71,7 @@ func New(o Options) *Set {
 		o:         o,
 		verifying: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		owners:    map[identity.ID]*owner{},
+		beating:   map[identity.ID]*owner{},
 		room:      newRoom(o.Limits),
 		watchers:  map[*Watch]struct{}{},
 	}
@@ -245,8 +247,10 @@ func (s *Set) put(r *Record, from identity.ID) {
 		}
 	}
 	s.count(e)
-	if s.soonest.IsZero() || r.Expires.Before(s.soonest) {
-		s.soonest = r.Expires
+	if r.Kind() == KindHeartbeat {
+		s.beating[e.sponsor.id] = o
+	} else {
+		s.endsAt(r.Expires)
 	}
 	if r.Owner == s.self && from != s.self {
 		s.o.Self.Raise(r)
@@ -299,25 +303,35 @@ func (s *Set) remove(e *entry) {
 	delete(s.buckets[e.key[0]].entries, e.key)
 }
 
+func (s *Set) endsAt(t time.Time) {
+	if s.soonest.IsZero() || t.Before(s.soonest) {
+		s.soonest = t
+	}
+}
+
 // Expire lets go of what has expired, and keeps of each subject what must not
-// come back. It costs nothing until the first record ends.
+// come back. Until anything but a heartbeat ends, it looks at those who sent
+// one only.
 func (s *Set) Expire(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.soonest.IsZero() || now.Before(s.soonest) {
-		return
+	look := s.beating
+	if !s.soonest.IsZero() && !now.Before(s.soonest) {
+		look, s.soonest = s.owners, time.Time{}
+		s.room.expire(now)
 	}
-	s.soonest = time.Time{}
-	for id, o := range s.owners {
-		s.expire(o, now)
-		if len(o.entries) == 0 {
+	for id, o := range look {
+		if beats := s.expire(o, now); !beats {
+			delete(s.beating, id)
+		}
+		if len(o.entries) == 0 && s.owners[id] == o {
 			delete(s.owners, id)
 		}
 	}
-	s.room.expire(now)
 }
 
-func (s *Set) expire(o *owner, now time.Time) {
+// expire tells whether the owner has a heartbeat left.
+func (s *Set) expire(o *owner, now time.Time) (beats bool) {
 	kept := o.entries[:0]
 	for _, e := range o.entries {
 		if !e.void && !e.Live(now) {
@@ -332,16 +346,18 @@ func (s *Set) expire(o *owner, now time.Time) {
 			continue
 		}
 		kept = append(kept, e)
-		end := e.Expires
-		if e.void {
-			end = e.until
-		}
-		if s.soonest.IsZero() || end.Before(s.soonest) {
-			s.soonest = end
+		switch {
+		case e.Kind() == KindHeartbeat:
+			beats = true
+		case e.void:
+			s.endsAt(e.until)
+		default:
+			s.endsAt(e.Expires)
 		}
 	}
 	clear(o.entries[len(kept):])
 	o.entries = kept
+	return beats
 }
 
 // Trust says that this node has itself verified a reverse proxy, or no longer
