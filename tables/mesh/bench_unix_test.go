@@ -96,6 +96,37 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
+// BenchmarkBeats is what a member costs while each of 50 says every 10 s that it
+// is there.
+func BenchmarkBeats(b *testing.B) {
+	const size, long, every = 50, time.Minute, 10 * time.Second
+	_, all := calmMesh(b, size)
+	<-time.After(10 * time.Second)
+	for b.Loop() {
+		bytes, cpu, heard := sent.Load(), cpuTime(b), 0
+		for i := range int(long/every) * size {
+			<-time.After(every / size)
+			record := fmt.Appendf(nil, "%250d", -i)
+			from := all[i%size]
+			from.Deliver(record)
+			from.mesh.Beat(record)
+		}
+		cpu, bytes = cpuTime(b)-cpu, sent.Load()-bytes
+		<-time.After(2 * time.Second)
+		for i := range int(long/every) * size {
+			for _, n := range all {
+				if n.knows(fmt.Appendf(nil, "%250d", -i)) {
+					heard++
+				}
+			}
+		}
+		n := size * long.Seconds()
+		b.ReportMetric(float64(bytes)/n, "B/s-sent")
+		b.ReportMetric(100*cpu.Seconds()/n, "%cpu")
+		b.ReportMetric(100*float64(heard)/(size*size*long.Seconds()/every.Seconds()), "%heard")
+	}
+}
+
 func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

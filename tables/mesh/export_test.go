@@ -20,6 +20,16 @@ func (m *Mesh) Hurry() {
 	}
 }
 
+// NoPushPull leaves a mesh that does not serve yet to notice by other means
+// what it does not know.
+func (m *Mesh) NoPushPull() {
+	tune := m.pace.tune
+	m.pace.tune = func(c *memberlist.Config) {
+		tune(c)
+		c.PushPullInterval = 0
+	}
+}
+
 // WriteTo posts a packet as memberlist does.
 func (m *Mesh) WriteTo(s Seed, b []byte) error {
 	m.mu.Lock()

@@ -238,6 +238,61 @@ func TestMesh_addressFilter(t *testing.T) {
 	}
 }
 
+// A record that gossip did not bring is missed at the next probes.
+func TestMesh_missedRecordIsNoticed(t *testing.T) {
+	w := newWorld(t)
+	w.noPushPull = true
+	all := w.build(4, nil)
+	record := []byte("nobody heard this")
+	all[2].Deliver(record)
+	w.await("all know", func() bool { return allKnow(all, record) })
+}
+
+func TestMesh_beatReachesEveryoneInTheEnd(t *testing.T) {
+	w := newWorld(t)
+	all := w.build(4, nil)
+	record := []byte("beat")
+	all[2].Deliver(record)
+	all[2].mesh.Beat(record)
+	w.await("all know", func() bool { return allKnow(all, record) })
+}
+
+func TestMesh_whatIsNoRecordIsNotSent(t *testing.T) {
+	w := newWorld(t)
+	all := w.build(2, func(o *mesh.Options) { o.Differ = func(identity.ID) {} })
+	long := make([]byte, mesh.MaxRecord+1)
+	all[0].mesh.Broadcast(long)
+	all[0].mesh.Broadcast(nil)
+	record := []byte("this one is")
+	all[0].Deliver(record)
+	all[0].mesh.Broadcast(record)
+	w.await("the next is there", func() bool { return allKnow(all, record) })
+	if all[1].knows(long) || all[1].knows(nil) {
+		t.Error("it was sent")
+	}
+}
+
+// Both ends may dial at once; in the end one connection carries the packets of
+// both.
+func TestMesh_oneConnectionForEachPair(t *testing.T) {
+	w := newWorld(t)
+	all := w.build(5, nil)
+	w.await("each pair has one", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		pairs := map[[2]identity.ID]int{}
+		for c := range w.conns {
+			pairs[[2]identity.ID{min(c.a, c.b), max(c.a, c.b)}]++
+		}
+		for _, n := range pairs {
+			if n > 1 {
+				return false
+			}
+		}
+		return len(pairs) == len(all)*(len(all)-1)/2
+	})
+}
+
 // Whose record is withdrawn, or runs out, is out.
 func TestMesh_noLongerVouchedFor(t *testing.T) {
 	w := newWorld(t)

@@ -70,7 +70,7 @@ func isCut(conn net.Conn) bool {
 
 func TestHandle_refuses(t *testing.T) {
 	w := newWorld(t)
-	n := w.build(1, nil)[0]
+	n := w.build(2, nil)[0]
 	r := newRogue(n)
 	stranger := mesh.Seed{ID: r.at.ID, At: netip.MustParseAddrPort("192.0.2.7:8088")}
 	proof := make([]byte, identity.JoinProofSize)
@@ -215,7 +215,7 @@ func TestHandle_floodIsCutOff(t *testing.T) {
 // A peer that takes nothing, or does not even greet, holds nobody up.
 func TestWriteTo_neverBlocks(t *testing.T) {
 	w := newWorld(t)
-	n := w.build(1, nil)[0]
+	n := w.build(2, nil)[0]
 	for name, protocol := range map[string]peerapi.Protocol{
 		"does not greet": func(ctx context.Context, _ peerapi.Peer, _ net.Conn, _ func() error) { <-ctx.Done() },
 		"does not read": func(ctx context.Context, _ peerapi.Peer, conn net.Conn, admit func() error) {

@@ -41,6 +41,8 @@ type world struct {
 	conns   map[*wire]bool
 	dials   map[netip.AddrPort]int
 	calm    bool // the usual pace, not that of tests
+
+	noPushPull bool
 }
 
 // node is a reverse proxy with a table of records in memory.
@@ -83,6 +85,7 @@ func (c *wire) Write(p []byte) (int, error) {
 func (c *wire) Close() error {
 	c.w.mu.Lock()
 	delete(c.w.conns, c)
+	c.w.change()
 	c.w.mu.Unlock()
 	return c.Conn.Close()
 }
@@ -256,7 +259,12 @@ func (n *node) dial(ctx context.Context, network, address string) (net.Conn, err
 	c := &wire{conn, n.w, n.id(), to}
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
+	if n.w.apart != nil && n.w.apart(n.id(), to) { // by now
+		conn.Close()
+		return nil, syscall.EHOSTUNREACH
+	}
 	n.w.conns[c] = true
+	n.w.change()
 	return c, nil
 }
 
@@ -355,6 +363,9 @@ func (w *world) join(change func(*mesh.Options), others ...*node) *node {
 	n := w.start(ln, identity.NewKey(), change)
 	if !w.calm {
 		n.mesh.Hurry()
+	}
+	if w.noPushPull {
+		n.mesh.NoPushPull()
 	}
 	if len(others) > 0 {
 		n.Deliver(others[0].record())
