@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"strconv"
 	"testing"
 	"time"
 
@@ -121,8 +122,8 @@ func TestBackoff(t *testing.T) {
 func TestTransmits(t *testing.T) {
 	for size, want := range map[int]int{1: 5, 2: 6, 10: 8, 50: 9, 2000: 13} {
 		m := &Mesh{members: map[identity.ID]netip.AddrPort{}}
-		for range size - 1 {
-			m.members[identity.NewKey().ID()] = netip.AddrPort{}
+		for i := range size - 1 {
+			m.members[identity.ID(strconv.Itoa(i))] = netip.AddrPort{}
 		}
 		q := newQueue(m.recordTransmits)
 		q.QueueBroadcast(broadcast("x"))

@@ -16,7 +16,12 @@ import (
 
 func TestMesh_recordReachesEveryone(t *testing.T) {
 	w := newWorld(t)
-	all := w.build(10, func(o *mesh.Options) { o.Differ = func(identity.ID) {} })
+	all := w.build(10, nil)
+	w.mu.Lock()
+	for _, n := range all {
+		n.fetches = false
+	}
+	w.mu.Unlock()
 	record := make([]byte, mesh.MaxRecord)
 	copy(record, "something new")
 	all[3].Deliver(record)
@@ -259,7 +264,7 @@ func TestMesh_beatReachesEveryoneInTheEnd(t *testing.T) {
 
 func TestMesh_whatIsNoRecordIsNotSent(t *testing.T) {
 	w := newWorld(t)
-	all := w.build(2, func(o *mesh.Options) { o.Differ = func(identity.ID) {} })
+	all := w.build(2, func(o *mesh.Options) { o.Differ = func(identity.ID) {} }) // two need no sync
 	long := make([]byte, mesh.MaxRecord+1)
 	all[0].mesh.Broadcast(long)
 	all[0].mesh.Broadcast(nil)
