@@ -114,6 +114,9 @@ func (d delegate) happened(kind EventKind, n *memberlist.Node) {
 	}
 }
 
+// lost tells of a member that is out of this node's reach.
+func (m *Mesh) lost(s Seed) { m.notify(func() { m.o.Event(Event{Lost, s}) }) }
+
 // count reports whether it happened in a mesh that this node is still part of.
 func (d delegate) count(kind EventKind, s Seed) bool {
 	d.m.mu.Lock()

@@ -78,7 +78,7 @@ type Seed struct {
 // String is the seed as memberlist reads it.
 func (s Seed) String() string { return string(s.ID) + "/" + s.At.String() }
 
-// Event says that a member came or went. Treat both as a reason to look.
+// Event says that a member came or went. Each is no more than a reason to look.
 type Event struct {
 	Kind EventKind
 	Seed
@@ -91,6 +91,9 @@ type EventKind string
 const (
 	Joined EventKind = "joined"
 	Left   EventKind = "left" // it said so, or it is out of everyone's reach
+	// Lost is a member whose connection to this node broke, and that could not be
+	// dialled again: killed, most likely. Left follows, or it is heard of again.
+	Lost EventKind = "lost"
 )
 
 // Mesh is this node's part of the mesh.
@@ -267,6 +270,14 @@ func (m *Mesh) size() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.members) + 1
+}
+
+// has reports whether that is a member.
+func (m *Mesh) has(s Seed) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, ok := m.members[s.ID]
+	return ok && at == s.At
 }
 
 // notify leaves something to be told. It never blocks: memberlist calls it with

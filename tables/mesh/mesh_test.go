@@ -40,7 +40,13 @@ func TestMesh_killedMemberIsLostAndComesBack(t *testing.T) {
 	all := w.build(5, nil)
 	dead, others := all[4], all[:4]
 	dead.kill()
-	took := w.await("the others declare it dead", func() bool { return lost(others, dead) })
+	took := w.await("the others cannot dial it", func() bool {
+		return !slices.ContainsFunc(others, func(n *node) bool {
+			return !n.heard(mesh.Event{Kind: mesh.Lost, Seed: dead.seed()})
+		})
+	})
+	t.Logf("lost after %s", took)
+	took += w.await("the others declare it dead", func() bool { return gone(others, dead) })
 	t.Logf("declared dead after %s, at a fifth of the usual pace", took)
 
 	w.part(nil)
@@ -55,10 +61,10 @@ func TestMesh_killedMemberIsLostAndComesBack(t *testing.T) {
 	w.await("it is back", func() bool { return complete(all) })
 }
 
-// lost reports whether those who are left heard that somebody went.
-func lost(left []*node, gone *node) bool {
+// gone reports whether those who are left heard that somebody went.
+func gone(left []*node, who *node) bool {
 	for _, n := range left {
-		if n.has(gone) || !n.heard(mesh.Event{Kind: mesh.Left, Seed: gone.seed()}) {
+		if n.has(who) || !n.heard(mesh.Event{Kind: mesh.Left, Seed: who.seed()}) {
 			return false
 		}
 	}
@@ -71,7 +77,7 @@ func TestMesh_goodbye(t *testing.T) {
 	start := time.Now()
 	all[0].stop()
 	// By its word, not by probes: those would need a second and more.
-	w.await("the others heard", func() bool { return lost(all[1:], all[0]) })
+	w.await("the others heard", func() bool { return gone(all[1:], all[0]) })
 	t.Logf("gone and known to be after %s", time.Since(start))
 	if got := all[0].mesh.Members(); len(got) > 0 {
 		t.Errorf("it still has %v", got)
@@ -307,7 +313,7 @@ func TestMesh_noLongerVouchedFor(t *testing.T) {
 		delete(n.vouched, all[2].seed())
 	}
 	w.mu.Unlock()
-	w.await("the others lose it", func() bool { return lost(all[:2], all[2]) })
+	w.await("the others lose it", func() bool { return gone(all[:2], all[2]) })
 }
 
 func TestMesh_servesAgain(t *testing.T) {
@@ -315,7 +321,7 @@ func TestMesh_servesAgain(t *testing.T) {
 	all := w.build(2, nil)
 	n := all[1]
 	n.stop()
-	w.await("it is gone", func() bool { return lost(all[:1], n) })
+	w.await("it is gone", func() bool { return gone(all[:1], n) })
 	ln, err := net.Listen("tcp4", n.at.String())
 	if err != nil {
 		t.Fatal(err)

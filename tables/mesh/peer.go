@@ -17,6 +17,8 @@ const (
 	writeWait  = 5 * time.Second // a peer that takes nothing for so long is cut off
 	// redialPause keeps a peer that refuses from being dialled for every packet.
 	redialPause = time.Second
+	// redialSoon is for the connection that the peer makes at this moment.
+	redialSoon = 200 * time.Millisecond
 	// young connections may have met another one on their way.
 	young = 10 * time.Second
 	// retireWait is for what is still on its way on a connection that gave way.
@@ -34,7 +36,8 @@ type parcel struct {
 type peer struct {
 	id    identity.ID
 	queue chan parcel
-	line  *line // that is written to; guarded by the transport's mu
+	broke chan netip.AddrPort // its connection did: where it was
+	line  *line               // that is written to; guarded by the transport's mu
 
 	mu       sync.Mutex // guards what follows
 	messages budget
@@ -54,7 +57,7 @@ type line struct {
 
 func newPeer(id identity.ID) *peer {
 	return &peer{
-		id: id, queue: make(chan parcel, maxParcels),
+		id: id, queue: make(chan parcel, maxParcels), broke: make(chan netip.AddrPort, 1),
 		messages: newBudget(messagesAtOnce, messagesPerSecond),
 		bytes:    newBudget(bytesAtOnce, bytesPerSecond),
 		streams:  newBudget(streamsAtOnce, streamsPerSecond),
@@ -67,6 +70,7 @@ func (p *peer) run(t *transport) {
 	beat := time.NewTicker(t.m.pace.silence / 3)
 	defer beat.Stop()
 	var notBefore time.Time
+	var again again
 	for unused := 0; ; {
 		select {
 		case <-t.ctx.Done():
@@ -82,6 +86,14 @@ func (p *peer) run(t *transport) {
 			if l != nil {
 				l.write(x.b)
 			}
+		case at := <-p.broke:
+			again.begin(at)
+		case <-again.due:
+			if t.lineOf(p) != nil || !t.m.has(Seed{p.id, again.at}) || p.dial(t, again.at) != nil {
+				again.due = nil
+			} else if again.failed() {
+				t.m.lost(Seed{p.id, again.at})
+			}
 		case <-beat.C:
 			unused++
 			if l := t.lineOf(p); l != nil && time.Since(l.wrote) > t.m.pace.silence/4 {
@@ -91,6 +103,27 @@ func (p *peer) run(t *transport) {
 			}
 		}
 	}
+}
+
+// again is when a peer whose connection broke is dialled again: at once, since
+// it may just have been restarted, and once more. A process that was killed is
+// known to be gone so, long before probes tell.
+type again struct {
+	at    netip.AddrPort
+	due   <-chan time.Time // nil: not at all
+	tries int
+}
+
+func (a *again) begin(at netip.AddrPort) { *a = again{at: at, due: time.After(jitter(redialSoon))} }
+
+// failed reports whether that was the last attempt.
+func (a *again) failed() bool {
+	if a.tries++; a.tries < 2 {
+		a.due = time.After(redialPause)
+		return false
+	}
+	a.due = nil
+	return true
 }
 
 // dial opens a connection in the peer's own goroutine, and reads it in another.
@@ -166,8 +199,13 @@ func (t *transport) attach(p *peer, l *line) *line {
 func (t *transport) detach(p *peer, l *line) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p.line == l {
-		p.line = nil
+	if p.line != l {
+		return
+	}
+	p.line = nil
+	select {
+	case p.broke <- l.at:
+	default:
 	}
 }
 
