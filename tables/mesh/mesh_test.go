@@ -39,6 +39,7 @@ func TestMesh_killedMemberIsLostAndComesBack(t *testing.T) {
 	w := newWorld(t)
 	all := w.build(5, nil)
 	dead, others := all[4], all[:4]
+	w.await("each has a connection to it", func() bool { return w.paired(len(all)) })
 	dead.kill()
 	took := w.await("the others cannot dial it", func() bool {
 		return !slices.ContainsFunc(others, func(n *node) bool {
@@ -288,20 +289,7 @@ func TestMesh_whatIsNoRecordIsNotSent(t *testing.T) {
 func TestMesh_oneConnectionForEachPair(t *testing.T) {
 	w := newWorld(t)
 	all := w.build(5, nil)
-	w.await("each pair has one", func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		pairs := map[[2]identity.ID]int{}
-		for c := range w.conns {
-			pairs[[2]identity.ID{min(c.a, c.b), max(c.a, c.b)}]++
-		}
-		for _, n := range pairs {
-			if n > 1 {
-				return false
-			}
-		}
-		return len(pairs) == len(all)*(len(all)-1)/2
-	})
+	w.await("each pair has one", func() bool { return w.paired(len(all)) })
 }
 
 // Whose record is withdrawn, or runs out, is out.

@@ -389,6 +389,22 @@ func complete(all []*node) bool {
 	return !slices.ContainsFunc(all, func(n *node) bool { return len(n.mesh.Members()) != len(all)-1 })
 }
 
+// paired reports whether each pair of so many nodes has one connection.
+func (w *world) paired(nodes int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	pairs := map[[2]identity.ID]int{}
+	for c := range w.conns {
+		pairs[[2]identity.ID{min(c.a, c.b), max(c.a, c.b)}]++
+	}
+	for _, n := range pairs {
+		if n > 1 {
+			return false
+		}
+	}
+	return len(pairs) == nodes*(nodes-1)/2
+}
+
 func (n *node) has(other *node) bool {
 	return slices.Contains(n.mesh.Members(), other.seed())
 }
