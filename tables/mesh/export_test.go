@@ -7,16 +7,24 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// Hurry makes all waits of a mesh that does not serve yet shorter. They still
-// hold on a busy machine.
+// Hurry makes the waits of a mesh that does not serve yet shorter, but for those
+// that a busy machine would take for a death.
 func (m *Mesh) Hurry() {
 	m.pace = pace{
 		first: 200 * time.Millisecond, most: 2 * time.Second, soon: 100 * time.Millisecond, silence: 3 * time.Second,
 		tune: func(c *memberlist.Config) {
-			c.ProbeInterval, c.ProbeTimeout = 600*time.Millisecond, 400*time.Millisecond
 			c.GossipInterval, c.PushPullInterval = 20*time.Millisecond, time.Second
 			c.SuspicionMaxTimeoutMult = 2
 		},
+	}
+}
+
+// ProbeFast makes deaths known sooner, those that are none included.
+func (m *Mesh) ProbeFast() {
+	tune := m.pace.tune
+	m.pace.tune = func(c *memberlist.Config) {
+		tune(c)
+		c.ProbeInterval, c.ProbeTimeout = 600*time.Millisecond, 400*time.Millisecond
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 )
 
 func TestMesh_recordReachesEveryone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	all := w.build(10, nil)
 	w.mu.Lock()
@@ -36,7 +37,9 @@ func allKnow(all []*node, record []byte) bool {
 // Nobody but the dead one itself has to do anything for it to be lost, and
 // nobody but the others for it to come back.
 func TestMesh_killedMemberIsLostAndComesBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
+	w.probeFast = true
 	all := w.build(5, nil)
 	dead, others := all[4], all[:4]
 	w.await("each has a connection to it", func() bool { return w.paired(len(all)) })
@@ -73,6 +76,7 @@ func gone(left []*node, who *node) bool {
 }
 
 func TestMesh_goodbye(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	all := w.build(4, nil)
 	start := time.Now()
@@ -86,7 +90,9 @@ func TestMesh_goodbye(t *testing.T) {
 }
 
 func TestMesh_partsAndHeals(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
+	w.probeFast = true
 	all := w.build(6, nil)
 	left, right := all[:3], all[3:]
 	side := map[identity.ID]bool{}
@@ -130,6 +136,7 @@ func TestMesh_partsAndHeals(t *testing.T) {
 // A node whose record nobody has is never let in, whoever it knows and however
 // often it comes.
 func TestMesh_unvouchedStaysOut(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	all := w.build(3, nil)
 	before := w.dialsTo(all[0].at)
@@ -151,6 +158,7 @@ func TestMesh_unvouchedStaysOut(t *testing.T) {
 
 // A member that everyone else vouches for is none for a node that does not.
 func TestMesh_nobodyElseCanVouch(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	all := w.build(2, nil)
 	ln, err := w.listen()
@@ -180,6 +188,7 @@ func TestMesh_nobodyElseCanVouch(t *testing.T) {
 }
 
 func TestMesh_tokens(t *testing.T) {
+	t.Parallel()
 	token := identity.NewToken()
 	for _, tt := range []struct {
 		name  string
@@ -215,6 +224,7 @@ func twoTokens(t *testing.T, here, there identity.Token, in bool) {
 
 // Whose record points at somebody else's address is not there.
 func TestMesh_keyMustBeTheNames(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	all := w.build(2, nil)
 	liar := mesh.Seed{ID: identity.NewKey().ID(), At: all[1].at}
@@ -228,6 +238,7 @@ func TestMesh_keyMustBeTheNames(t *testing.T) {
 }
 
 func TestMesh_addressFilter(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	n := w.join(nil)
 	asked := make(chan string, 100)
@@ -252,15 +263,20 @@ func TestMesh_addressFilter(t *testing.T) {
 
 // A record that gossip did not bring is missed at the next probes.
 func TestMesh_missedRecordIsNoticed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
+	w.probeFast = true
 	w.noPushPull = true
 	all := w.build(4, nil)
-	record := []byte("nobody heard this")
-	all[2].Deliver(record)
+	record := []byte("all but one heard this")
+	for _, n := range all[1:] {
+		n.Deliver(record)
+	}
 	w.await("all know", func() bool { return allKnow(all, record) })
 }
 
 func TestMesh_beatReachesEveryoneInTheEnd(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	all := w.build(4, nil)
 	record := []byte("beat")
@@ -270,6 +286,7 @@ func TestMesh_beatReachesEveryoneInTheEnd(t *testing.T) {
 }
 
 func TestMesh_whatIsNoRecordIsNotSent(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	all := w.build(2, func(o *mesh.Options) { o.Differ = func(identity.ID) {} }) // two need no sync
 	long := make([]byte, mesh.MaxRecord+1)
@@ -287,6 +304,7 @@ func TestMesh_whatIsNoRecordIsNotSent(t *testing.T) {
 // Both ends may dial at once; in the end one connection carries the packets of
 // both.
 func TestMesh_oneConnectionForEachPair(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	all := w.build(5, nil)
 	w.await("each pair has one", func() bool { return w.paired(len(all)) })
@@ -294,7 +312,9 @@ func TestMesh_oneConnectionForEachPair(t *testing.T) {
 
 // Whose record is withdrawn, or runs out, is out.
 func TestMesh_noLongerVouchedFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
+	w.probeFast = true
 	all := w.build(3, nil)
 	w.mu.Lock()
 	for _, n := range all[:2] {
@@ -305,6 +325,7 @@ func TestMesh_noLongerVouchedFor(t *testing.T) {
 }
 
 func TestMesh_servesAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	all := w.build(2, nil)
 	n := all[1]

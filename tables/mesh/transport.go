@@ -111,8 +111,8 @@ func (t *transport) answer(seq uint32) {
 	}
 }
 
-// takeWait is for a memberlist that is busy, and long for one that is not.
-const takeWait = time.Second
+// takeWait is for a memberlist on a machine that is busy with other things.
+const takeWait = 10 * time.Second
 
 // FinalAdvertiseAddr is where the record of this node says that it is.
 func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
@@ -124,21 +124,26 @@ func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 func (t *transport) WriteTo([]byte, string) (time.Time, error) { return time.Now(), nil }
 
 // WriteToAddress leaves a packet for the peer's own goroutine. It never waits,
-// and never says no: to memberlist a failed send is no failed probe, and a peer
-// that cannot be dialled would never be declared dead (0.7.0, probeNode).
+// and says no only to pings after the end: to memberlist a failed send is no
+// failed probe. It forgets about it, and a peer that cannot be dialled would
+// never be declared dead (0.7.0, probeNode).
 func (t *transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
 	now := time.Now()
-	if s, err := parseSeed(a); err == nil {
-		t.post(s, b, now)
+	s, err := parseSeed(a)
+	if err != nil {
+		return now, nil
 	}
-	return now, nil
+	return now, t.post(s, b, now)
 }
 
-func (t *transport) post(to Seed, b []byte, now time.Time) {
+func (t *transport) post(to Seed, b []byte, now time.Time) error {
 	vouched := t.m.o.Vouched(to.ID, to.At)
 	seq, ping := pingOf(b)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if ping && t.stopped {
+		return net.ErrClosed
+	}
 	if ping {
 		for len(t.pings) > 0 && now.Sub(t.pings[0].at) > pingMemory {
 			t.pings = t.pings[1:]
@@ -151,6 +156,7 @@ func (t *transport) post(to Seed, b []byte, now time.Time) {
 		default: // like a router with a full queue
 		}
 	}
+	return nil
 }
 
 // peer gives the peer a goroutine of its own, if it has none; nil after the

@@ -43,6 +43,7 @@ type world struct {
 	calm    bool // the usual pace, not that of tests
 
 	noPushPull bool
+	probeFast  bool
 }
 
 // node is a reverse proxy with a table of records in memory.
@@ -222,11 +223,11 @@ func (n *node) Differ(peer identity.ID) {
 	n.w.mu.Lock()
 	n.differs[peer]++
 	n.w.change()
-	if !n.fetches {
+	other := n.w.nodes[peer]
+	if !n.fetches || other == nil { // a rogue has nothing to tell
 		n.w.mu.Unlock()
 		return
 	}
-	other := n.w.nodes[peer]
 	for _, r := range slices.Collect(maps.Keys(other.records)) {
 		n.deliver([]byte(r))
 	}
@@ -363,6 +364,9 @@ func (w *world) join(change func(*mesh.Options), others ...*node) *node {
 	n := w.start(ln, identity.NewKey(), change)
 	if !w.calm {
 		n.mesh.Hurry()
+	}
+	if w.probeFast {
+		n.mesh.ProbeFast()
 	}
 	if w.noPushPull {
 		n.mesh.NoPushPull()
