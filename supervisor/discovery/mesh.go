@@ -44,12 +44,8 @@ func (d *Discovery) newMesh() error {
 			return len(d.set.Merge(time.Now(), byMesh, raw).Changed) > 0
 		},
 		Digest: func() []byte {
-			all := d.set.Digests()
-			b := make([]byte, 0, len(all)*len(all[0]))
-			for i := range all {
-				b = append(b, all[i][:]...)
-			}
-			return b
+			sum := d.set.Sum()
+			return sum[:]
 		},
 		Differ: func(id identity.ID) {
 			select {
@@ -100,8 +96,13 @@ func (d *Discovery) broadcast(ctx context.Context) error {
 		}
 		changes, lost := watch.Take()
 		for _, c := range changes {
-			if !c.Void && c.From != byMesh { // which passes its own on
-				d.mesh.Broadcast([]byte(c.Record.Raw()))
+			raw := []byte(c.Record.Raw())
+			switch {
+			case c.Void, c.From == byMesh: // which passes its own on
+			case c.Record.Kind() == record.KindHeartbeat:
+				d.mesh.Beat(raw)
+			default:
+				d.mesh.Broadcast(raw)
 			}
 			if c.Record.Subject == record.SubjectProxy {
 				d.mesh.Learned()
