@@ -23,7 +23,7 @@ MAINTAINER ?= $(shell git config user.name) <$(shell git config user.email)>
 ARCH       ?= $(shell go env GOARCH)
 GO_BUILD    = go build -trimpath -ldflags '$(STRIP) -X main.version=$(VERSION)'
 
-.PHONY: build run install packages test check cross unit simulation lab lab-tools compat bench frp frp-all clean
+.PHONY: build run install packages try-packages test check cross unit simulation lab lab-tools compat bench frp frp-all clean
 
 ## build: write bin/p2prc
 build:
@@ -66,6 +66,10 @@ packages: build $(TOOLS)/nfpm
 	for p in deb rpm; do ROOT=dist/$$p ZSHDIR=$$(cd dist/$$p && echo usr/share/zsh/*) ARCH=$(ARCH) VERSION='$(VERSION)' MAINTAINER='$(MAINTAINER)' \
 		$(TOOLS)/nfpm package -f scripts/package/nfpm.yaml -p $$p -t dist/ || exit 1; done
 	rm -rf dist/p2prc dist/deb dist/rpm
+
+## try-packages: install the .deb on a copy of this Debian, under a real systemd; wants root
+try-packages: packages frp
+	sh scripts/package/try.sh dist .frp/$(FRP_VERSION)
 
 $(TOOLS)/nfpm:
 	GOBIN=$(TOOLS) go install $(NFPM)
