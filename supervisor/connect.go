@@ -184,7 +184,10 @@ func (s *server) run(ctx context.Context) error {
 		}
 	}
 	if err != nil || ctx.Err() != nil {
-		return errors.Join(err, wanted(ctx), s.store.Close(false))
+		if ctx.Err() != nil && !leaving(ctx) {
+			err = errors.Join(err, s.stopLeft(ctx))
+		}
+		return errors.Join(err, wanted(ctx), s.store.Close(leaving(ctx)))
 	}
 
 	// Work: everything here outlives ctx, so that the stop below has an order.
@@ -218,6 +221,20 @@ func sayGoodbye(ctx context.Context, d *discovery.Discovery, log *slog.Logger, a
 	if err := d.Goodbye(bye); err != nil {
 		log.Debug("nobody was told that this node goes", "err", err)
 	}
+}
+
+// stopLeft ends what an earlier p2prc left, when this one is stopped before it
+// took it over: a stop means all of it.
+func (s *server) stopLeft(ctx context.Context) error {
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	defer onAbort(s.o.Abort, cancel)()
+	var errs []error
+	for _, a := range s.attachments {
+		a.frpc.adopt()
+		errs = append(errs, a.withdraw(), a.frpc.stop(stopping))
+	}
+	return errors.Join(errs...)
 }
 
 // serve runs the attachments until ctx ends or none is left, and returns when

@@ -6,6 +6,7 @@
 package systemd
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -77,6 +78,7 @@ type unit struct {
 	status   atomic.Pointer[string]
 	fed      atomic.Int64 // watchdog
 	exited   chan error
+	begun    int64 // where the journal of this start begins
 }
 
 func newUnit(t *testing.T, config string) *unit {
@@ -136,6 +138,11 @@ func (u *unit) exec() {
 		u.t.Fatal(err)
 	}
 	defer log.Close()
+	info, err := log.Stat()
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	u.begun = info.Size()
 	// The shell is for the umask and for its own pid, which exec keeps.
 	u.cmd = exec.Command("sh", "-c", "umask "+u.settings["UMask"]+"; WATCHDOG_PID=$$ exec "+program+" -s")
 	u.cmd.Env = append([]string{
@@ -237,6 +244,21 @@ func (u *unit) awaitStatus(pattern string) {
 		}
 	}
 	u.t.Fatalf("the status is %q, want %s", last, pattern)
+}
+
+// awaitJournal waits for a line in what the running p2prc prints.
+func (u *unit) awaitJournal(words string) {
+	u.t.Helper()
+	for limit := time.Now().Add(patience); time.Now().Before(limit); <-time.After(2 * time.Millisecond) {
+		journal, err := os.ReadFile(filepath.Join(u.dir, "journal"))
+		if err != nil {
+			u.t.Fatal(err)
+		}
+		if bytes.Contains(journal[u.begun:], []byte(words)) {
+			return
+		}
+	}
+	u.t.Fatalf("it never says %q", words)
 }
 
 func (u *unit) run(name string) child.Run {
@@ -549,6 +571,25 @@ func TestUnit_proxyAway(t *testing.T) {
 		t.Errorf("frpc %d, before %d", got, frpc)
 	}
 	h.server.stop()
+	h.proxy.stop()
+}
+
+// A stop that meets p2prc while it starts ends what the one before left: here
+// the proxy is frozen, so that the start lasts.
+func TestUnit_stopWhileStarting(t *testing.T) {
+	t.Parallel()
+	h := newHosts(t, true)
+	h.server.start()
+	frpc := h.server.run("frpc").PID
+	if err := h.server.kill(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	h.proxy.signal(syscall.SIGSTOP)
+	h.server.exec()
+	h.server.awaitJournal("connecting to the reverse proxy")
+	h.server.stop()
+	h.server.gone("frpc", frpc)
+	h.proxy.signal(syscall.SIGCONT)
 	h.proxy.stop()
 }
 
