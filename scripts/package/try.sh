@@ -178,6 +178,7 @@ inside() {
 	pid=$(main p2prc)
 	kill -STOP "$pid"
 	check "the watchdog starts a hanging p2prc again" within 60 another "$pid"
+	check "it is ready" within 30 systemctl is-active --quiet p2prc
 	check "frps and frpc are the same" same "$(pids)" "$before"
 	check "the mappings are up" within 30 up
 	: >/tmp/enough
