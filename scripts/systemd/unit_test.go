@@ -113,7 +113,6 @@ func (u *unit) start() string {
 	case status := <-u.ready:
 		return status
 	case err := <-u.exited:
-		u.exited <- err
 		u.t.Fatalf("it ended before it was ready: %v", err)
 	case <-time.After(patience):
 		u.t.Fatal("it is never ready")
