@@ -23,8 +23,11 @@ var (
 
 // Why frps did not open a port; see Proxy.Refusal.
 var (
-	// ErrPortTaken: by another proxy or another process. Another port may do.
+	// ErrPortTaken: by another process. Another port may do.
 	ErrPortTaken = errors.New("port taken")
+	// ErrPortUsed: by another proxy of this frps, maybe one of a session that frps
+	// does not know to be dead yet. Then it passes.
+	ErrPortUsed = errors.New("port used by frps")
 	// ErrPortNotAllowed: outside frps's allowPorts.
 	ErrPortNotAllowed = errors.New("port not allowed")
 	// ErrQuota: more than frps's maxPortsPerClient.
@@ -52,8 +55,9 @@ func (r *refusal) Unwrap() error { return r.kind }
 func classify(text string) error {
 	kind := ErrRefused
 	switch {
-	case strings.HasSuffix(text, "port already used"), // by a proxy of frps
-		strings.HasSuffix(text, "port unavailable"),  // by another process or by frps itself, or privileged
+	case strings.HasSuffix(text, "port already used"): // by a proxy of frps
+		kind = ErrPortUsed
+	case strings.HasSuffix(text, "port unavailable"), // by another process or by frps itself, or privileged
 		strings.HasSuffix(text, "no available port"), // none left of those that frps picks from
 		isBindError(text):
 		kind = ErrPortTaken

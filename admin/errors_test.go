@@ -12,10 +12,10 @@ func TestRefusal(t *testing.T) {
 		text string
 		want error
 	}{
-		{"port already used", ErrPortTaken},
+		{"port already used", ErrPortUsed},
 		{"port unavailable", ErrPortTaken},
 		{"no available port", ErrPortTaken},
-		{"acquire port 20009 error: port already used", ErrPortTaken},
+		{"acquire port 20009 error: port already used", ErrPortUsed},
 		{"acquire port 20009 error: port unavailable", ErrPortTaken},
 		{"acquire port 20009 error: port not allowed", ErrPortNotAllowed},
 		{"listen tcp 0.0.0.0:20000: bind: address already in use", ErrPortTaken},
@@ -31,7 +31,7 @@ func TestRefusal(t *testing.T) {
 		{"router config conflict", ErrRefused},
 		{"", ErrRefused},
 	}
-	kinds := []error{ErrPortTaken, ErrPortNotAllowed, ErrQuota, ErrNameTaken, ErrGateDown, ErrRefused}
+	kinds := []error{ErrPortTaken, ErrPortUsed, ErrPortNotAllowed, ErrQuota, ErrNameTaken, ErrGateDown, ErrRefused}
 	for _, test := range tests {
 		t.Run(test.text, func(t *testing.T) {
 			err := Proxy{Phase: StartError, Err: test.text}.Refusal()

@@ -185,7 +185,7 @@ func TestLive_refusals(t *testing.T) {
 			kind  error
 			text  string
 		}{
-			{"held by another proxy", tcp("node.a", local, mine), admin.ErrPortTaken, "port already used"},
+			{"held by another proxy", tcp("node.a", local, mine), admin.ErrPortUsed, "port already used"},
 			{"held by a foreign process", tcp("node.b", local, foreign), admin.ErrPortTaken, "port unavailable"},
 			{"frps's own", tcp("node.c", local, rp.conf.BindPort), admin.ErrPortTaken, "port unavailable"},
 			{"UDP, foreign", udp(tcp("node.d", local, foreign)), admin.ErrPortTaken, fmt.Sprintf("acquire port %d error: port unavailable", foreign)},

@@ -31,6 +31,10 @@ type attachment struct {
 	link *link
 	wake chan struct{}
 
+	slot   int    // tells its frpc's files from those of the others
+	chosen bool   // by p2prc, not by the user
+	detach func() // ends serve for this one alone
+
 	maps    []*mapping // first the node's own port
 	version uint64     // of the server's list of mappings that maps stands for
 	frpc    *frpc
@@ -53,11 +57,10 @@ type attachment struct {
 	linked    suture.ServiceToken
 }
 
-// attach makes the attachment of one reverse proxy. slot tells its frpc's
-// files from those of the others.
+// attach makes the attachment of one reverse proxy.
 func (s *server) attach(up Upstream, slot int) (*attachment, error) {
 	a := &attachment{
-		s: s, up: up, log: s.log.With("proxy", up.String()),
+		s: s, up: up, slot: slot, log: s.log.With("proxy", up.String()),
 		wake:    make(chan struct{}, 1),
 		tunnels: make(map[tables.Protocol]*tunnel),
 		recalls: make(map[string]tables.Mapping),

@@ -48,10 +48,10 @@ type server struct {
 
 	telling sync.Mutex // one Notify at a time
 
-	attachments []*attachment
-	standing    standing
-	discovery   *discovery.Discovery
-	claims      claims
+	standing  standing // has the attachments
+	discovery *discovery.Discovery
+	claims    claims
+	choice    choice
 	mappings
 }
 
@@ -110,7 +110,7 @@ func (s *server) load() error {
 		if err != nil {
 			return err
 		}
-		s.attachments = append(s.attachments, a)
+		s.standing.add(a)
 	}
 	return nil
 }
@@ -128,13 +128,14 @@ func (s *server) start(ctx context.Context) error {
 	defer cancel()
 	var wg sync.WaitGroup
 	var versionErr, storeErr error
-	contactErrs := make([]error, len(s.attachments))
+	attachments := s.standing.all()
+	contactErrs := make([]error, len(attachments))
 	wg.Go(func() {
 		if _, versionErr = checkFRP(ctx, s.dir, "frpc", s.frpc); versionErr != nil {
 			cancel()
 		}
 	})
-	for i, a := range s.attachments {
+	for i, a := range attachments {
 		wg.Go(func() { contactErrs[i] = a.contact(ctx) })
 	}
 	if s.store, storeErr = tables.Open(s.dir, tables.Options{Log: s.log}); storeErr != nil {
@@ -147,22 +148,15 @@ func (s *server) start(ctx context.Context) error {
 	case versionErr != nil:
 		return versionErr
 	}
-	var kept []*attachment
-	for i, a := range s.attachments {
-		if contactErrs[i] == nil {
-			kept = append(kept, a)
-		}
-	}
-	if len(kept) == 0 {
-		return contactErrs[0]
-	}
-	for i, a := range s.attachments {
+	for i, a := range attachments {
 		if err := contactErrs[i]; err != nil {
+			s.standing.drop(a)
+			if len(s.standing.all()) == 0 && !s.o.Auto {
+				return contactErrs[0]
+			}
 			s.log.Error("going on without a reverse proxy", "proxy", a.proxy(), "err", err)
 		}
 	}
-	s.attachments = kept
-	s.standing.rank(kept)
 	return nil
 }
 
@@ -172,9 +166,6 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	if err == nil {
-		err = s.forget()
-	}
-	if err == nil {
 		s.discovery, err = discovery.New(discovery.Options{
 			Key: s.key, Dir: s.dir, Store: s.store, Filter: netaddr.Filter{Private: s.o.PrivateAddresses},
 			Log: s.log.With("component", "discovery"), Say: s.claims.all, Near: s.near,
@@ -182,6 +173,12 @@ func (s *server) run(ctx context.Context) error {
 		if err != nil {
 			err = stateFailure(err)
 		}
+	}
+	if err == nil && s.o.Auto {
+		err = s.firstChoice(ctx)
+	}
+	if err == nil {
+		err = s.forget()
 	}
 	if err != nil || ctx.Err() != nil {
 		if ctx.Err() != nil && !leaving(ctx) {
@@ -230,56 +227,11 @@ func (s *server) stopLeft(ctx context.Context) error {
 	defer cancel()
 	defer onAbort(s.o.Abort, cancel)()
 	var errs []error
-	for _, a := range s.attachments {
+	for _, a := range s.standing.all() {
 		a.frpc.adopt()
 		errs = append(errs, a.withdraw(), a.frpc.stop(stopping))
 	}
 	return errors.Join(errs...)
-}
-
-// serve runs the attachments until ctx ends or none is left, and returns when
-// all have stopped.
-func (s *server) serve(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	ends := make(chan error)
-	for _, a := range s.attachments {
-		go func() { ends <- a.serve(ctx) }()
-	}
-	var errs []error
-	for left := len(s.attachments); left > 0; left-- {
-		err := <-ends
-		if err != nil {
-			errs = append(errs, err)
-			if left > 1 {
-				s.log.Error("a reverse proxy is not used any more", "err", err)
-			}
-		}
-	}
-	if len(errs) == len(s.attachments) {
-		return errors.Join(errs...)
-	}
-	return nil
-}
-
-// serve runs the passes of one attachment until ctx ends, and stops it. One
-// that will stand by lets the first go ahead, to ask for the port that it got.
-func (a *attachment) serve(ctx context.Context) error {
-	if a != a.s.attachments[0] {
-		select {
-		case <-a.s.port.ready:
-		case <-time.After(settleFor):
-		case <-ctx.Done():
-			return wanted(ctx)
-		}
-	}
-	a.recall()
-	a.frpc.adopt()
-	err := a.passes(ctx)
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	defer onAbort(a.s.o.Abort, cancel)()
-	return errors.Join(err, a.stop(stopping, err == nil && leaving(ctx)))
 }
 
 // forget drops the rows of this node at reverse proxies that it does not use
@@ -287,7 +239,7 @@ func (a *attachment) serve(ctx context.Context) error {
 func (s *server) forget() error {
 	var gone tables.Batch
 	for _, row := range s.store.Mappings() {
-		used := slices.ContainsFunc(s.attachments, func(a *attachment) bool { return a.proxyID() == row.ProxyID })
+		used := slices.ContainsFunc(s.standing.all(), func(a *attachment) bool { return a.proxyID() == row.ProxyID })
 		if row.NodeID == s.key.ID() && !used {
 			gone.DropMappings = append(gone.DropMappings, row.Key())
 		}

@@ -26,6 +26,8 @@ type mapping struct {
 	retry   bool   // frps refused it, and may not a second time
 	refused string // why the proxy gave no lease
 
+	ghostSince time.Time // frps says that the port is used, by whom is not known
+
 	port    verdict // (a) somebody outside dialled the port
 	frp     verdict // frpc's status says running
 	online  verdict // (c) frps lists it under an admitted lease

@@ -81,6 +81,13 @@ func (m *memory) at(host string, port uint16) remembered {
 	return remembered{Host: host, Port: port}
 }
 
+// knows reports whether that proxy ever let this node in, wherever it was.
+func (m *memory) knows(id identity.ID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.proxies, func(p remembered) bool { return p.Pin == id })
+}
+
 // keep remembers p, durably, in place of what was known at that address.
 func (m *memory) keep(p remembered) error {
 	m.mu.Lock()

@@ -355,6 +355,20 @@ func (a *attachment) reconnect(ctx context.Context, now time.Time, frpsUp bool) 
 	a.poke()
 }
 
+// ghostLife is how long frps may take to notice that an earlier frpc of this node
+// is dead: 14 s after the host vanished (0.61-0.70.1), with the keepalive that
+// p2prc sets.
+const ghostLife = 20 * time.Second
+
+// ghost reports whether a port that frps has given away may be held by an
+// earlier session of this node: the gate let nobody else have it.
+func (m *mapping) ghost(now time.Time) bool {
+	if m.ghostSince.IsZero() || now.Sub(m.ghostSince) > 2*ghostLife {
+		m.ghostSince = now
+	}
+	return now.Sub(m.ghostSince) < ghostLife
+}
+
 // heardOfFRPC takes frpc's word on one mapping.
 func (a *attachment) heardOfFRPC(m *mapping, p admin.Proxy, err error) {
 	m.retry = false
@@ -365,9 +379,11 @@ func (a *attachment) heardOfFRPC(m *mapping, p admin.Proxy, err error) {
 		m.frp = yes("frpc", time.Now())
 	case p.Err == "":
 		m.frp = no(NotReachable, "frpc is not connected to frps")
-	case errors.Is(p.Refusal(), admin.ErrPortTaken):
+	case errors.Is(p.Refusal(), admin.ErrPortUsed) && m.ghost(time.Now()):
+		m.frp, m.retry = no(NotReachable, "frps still has the port from an earlier session"), true
+	case errors.Is(p.Refusal(), admin.ErrPortTaken), errors.Is(p.Refusal(), admin.ErrPortUsed):
 		// Stolen between the gate's yes and frps's listen.
-		a.log.Warn("the port was taken, asking for another", "port", m.lease.Port, "row", m.Name)
+		a.log.Warn("the port was taken, asking for another", "port", m.lease.Port, "row", m.Name, "err", p.Err)
 		m.another = true
 		m.dropLease()
 		a.due.reserve = time.Time{}

@@ -56,7 +56,11 @@ type ReverseProxyOptions struct {
 // ConnectOptions describes `p2prc -s --connect-reverse-proxy`.
 type ConnectOptions struct {
 	Common
-	Proxies []Upstream // at least one, best first: what works best is active, the rest stand by
+	Proxies []Upstream // best first: what works best is active, the rest stand by
+	// Auto has p2prc choose reverse proxies, beside or instead of Proxies, so that
+	// there are two.
+	Auto  bool
+	Token identity.Token // to join with at one that was chosen
 	// SwitchBack is how long a better proxy must have worked without a break
 	// before it is the active one again: a flapping one should not make the
 	// address flap that clients see. Zero: a minute.
@@ -122,6 +126,18 @@ type Mapped struct {
 	Took  time.Duration // since the role was started; only with First
 }
 
+// Chosen says which reverse proxy p2prc took, and why.
+type Chosen struct {
+	Name    string
+	Proxy   string // its node port
+	Latency time.Duration
+	Load    int // leases
+	Free    int // ports
+	Why     string
+	Of      int // so many could be chosen
+	Standby bool
+}
+
 // Retrying says that the reverse proxy is out of reach and is tried again.
 type Retrying struct {
 	Proxy string
@@ -133,3 +149,4 @@ func (Knocking) notice()   {}
 func (Knocked) notice()    {}
 func (Mapped) notice()     {}
 func (Retrying) notice()   {}
+func (Chosen) notice()     {}

@@ -22,23 +22,53 @@ type standing struct {
 	active *attachment
 	chosen bool                      // active works, or worked; else it is only the first in rank
 	usable map[*attachment]time.Time // since when without a break; those that do not work are missing
-	lent   map[string]uint16         // by name, the port that some proxy lends: the others are asked for the same
+	// useless is the same of those that do not work.
+	useless map[*attachment]time.Time
+	lent    map[string]uint16 // by name, the port that some proxy lends: the others are asked for the same
 }
 
-// rank sets the order of preference. The first is active until something is known.
-func (st *standing) rank(attachments []*attachment) {
+// add takes in an attachment, the last in rank. The first is active until
+// something is known.
+func (st *standing) add(a *attachment) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.ranked = slices.Clone(attachments)
-	if !slices.Contains(st.ranked, st.active) {
-		st.active, st.chosen = nil, false
-	}
-	if st.active == nil && len(st.ranked) > 0 {
-		st.active = st.ranked[0]
-	}
 	if st.usable == nil {
-		st.usable, st.lent = make(map[*attachment]time.Time), make(map[string]uint16)
+		st.usable, st.useless = make(map[*attachment]time.Time), make(map[*attachment]time.Time)
+		st.lent = make(map[string]uint16)
 	}
+	st.ranked = append(st.ranked, a)
+	st.useless[a] = time.Now()
+	if st.active == nil {
+		st.active = a
+	}
+}
+
+// drop takes one out, and reports whether another one is active thereby.
+func (st *standing) drop(a *attachment) (changed bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.ranked = slices.DeleteFunc(st.ranked, func(o *attachment) bool { return o == a })
+	delete(st.usable, a)
+	delete(st.useless, a)
+	if st.active != a {
+		return false
+	}
+	st.active, st.chosen = nil, false
+	if len(st.ranked) > 0 {
+		st.active = st.ranked[0]
+		st.active = st.best(time.Now())
+	}
+	return st.active != nil
+}
+
+// uselessSince is how long an attachment has not worked; 0: it does.
+func (st *standing) uselessSince(a *attachment) time.Duration {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if since, ok := st.useless[a]; ok {
+		return time.Since(since)
+	}
+	return 0
 }
 
 // settle takes note of whether an attachment works, and reports whether it
@@ -46,10 +76,13 @@ func (st *standing) rank(attachments []*attachment) {
 func (st *standing) settle(a *attachment, works bool, now time.Time) (standby, changed bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	since, not := st.usable, st.useless
 	if !works {
-		delete(st.usable, a)
-	} else if _, ok := st.usable[a]; !ok {
-		st.usable[a] = now
+		since, not = not, since
+	}
+	delete(not, a)
+	if _, ok := since[a]; !ok {
+		since[a] = now
 	}
 	if next := st.best(now); next != st.active {
 		st.active, changed = next, true

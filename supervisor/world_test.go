@@ -42,7 +42,7 @@ func start(t *testing.T, dir string, run func(context.Context, supervisor.Common
 	t.Helper()
 	ctx, stop := context.WithCancelCause(context.Background())
 	r := &role{t: t, dir: dir, notices: make(chan supervisor.Notice, 256), stop: stop, done: make(chan error, 1)}
-	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	log := testLog(t)
 	go func() {
 		r.done <- run(ctx, supervisor.Common{
 			Dir: dir, Name: filepath.Base(dir), Version: "test", Log: log,
@@ -59,6 +59,10 @@ func start(t *testing.T, dir string, run func(context.Context, supervisor.Common
 		r.reap()
 	})
 	return r
+}
+
+func testLog(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
 type testWriter struct{ t *testing.T }

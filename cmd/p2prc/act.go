@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 
 	"p2prc/supervisor"
 	"p2prc/supervisor/discovery"
@@ -126,6 +127,9 @@ func (c *CLI) serve(s stopping, say *printer, socket *notify.Socket, dir string)
 	for _, up := range ups {
 		say.note("connecting to the reverse proxy %s", up)
 	}
+	if c.auto() {
+		say.note("choosing a reverse proxy")
+	}
 	maps := make([]supervisor.Map, len(f.Map))
 	for i, m := range f.Map {
 		maps[i] = supervisor.Map(m)
@@ -133,6 +137,8 @@ func (c *CLI) serve(s stopping, say *printer, socket *notify.Socket, dir string)
 	return supervisor.Connect(s.ctx, supervisor.ConnectOptions{
 		Common:  common,
 		Proxies: ups,
+		Auto:    c.auto(),
+		Token:   token,
 		NoWait:  f.NoWait,
 		Maps:    maps,
 		Listen:  f.Listen.addrPort(),
@@ -162,14 +168,23 @@ func beating(socket *notify.Socket) (stop func()) {
 func (c *CLI) upstreams(t identity.Token) []supervisor.Upstream {
 	from := c.settings.source
 	own := from["connect-reverse-proxy"] > max(from["token"], from["token-file"])
-	ups := make([]supervisor.Upstream, len(c.Flags.ConnectReverseProxy))
-	for i, up := range c.Flags.ConnectReverseProxy {
-		ups[i] = supervisor.Upstream{Host: up.Host, Port: up.Port, Pin: up.Pin, Token: t}
-		if own && !up.Token.Zero() {
-			ups[i].Token = up.Token
+	var ups []supervisor.Upstream
+	for _, up := range c.Flags.ConnectReverseProxy {
+		if up.auto {
+			continue
 		}
+		one := supervisor.Upstream{Host: up.Host, Port: up.Port, Pin: up.Pin, Token: t}
+		if own && !up.Token.Zero() {
+			one.Token = up.Token
+		}
+		ups = append(ups, one)
 	}
 	return ups
+}
+
+// auto reports whether p2prc is to choose reverse proxies.
+func (c *CLI) auto() bool {
+	return slices.ContainsFunc(c.Flags.ConnectReverseProxy, func(u upstream) bool { return u.auto })
 }
 
 // token is the one to admit nodes by or to join with, of --token or --token-file.

@@ -58,10 +58,12 @@ func (c *CLI) checkValues() error {
 			}
 		}
 	}
-	for i, up := range f.ConnectReverseProxy {
-		if slices.ContainsFunc(f.ConnectReverseProxy[:i], func(o upstream) bool { return o.Host == up.Host && o.Port == up.Port }) {
-			return usage("name each reverse proxy once", "--connect-reverse-proxy names %s:%d twice", up.Host, up.Port)
+	named := map[string]bool{}
+	for _, up := range f.ConnectReverseProxy {
+		if named[up.place()] {
+			return usage("name each reverse proxy once", "--connect-reverse-proxy names %s twice", up.place())
 		}
+		named[up.place()] = true
 	}
 	if c.settings.source["map"] != fromDefault && len(f.Map) == 0 {
 		return usage(mapHint, "--map needs a value")

@@ -38,7 +38,7 @@ type CLI struct {
 type command struct {
 	Server              bool       `short:"s" xor:"action" group:"run" help:"Run a node in one of two roles:"`
 	ReverseProxy        bool       `xor:"role" with:"server" group:"run" help:"Lend this host's public ports to hosts behind NAT."`
-	ConnectReverseProxy []upstream `xor:"role" with:"server" placeholder:"HOST" group:"run" help:"Be reachable through the reverse proxy at HOST, HOST:PORT or 'p2prc://HOST:PORT#PIN/TOKEN'. Repeatable: the second stands by for the first."`
+	ConnectReverseProxy []upstream `xor:"role" with:"server" placeholder:"HOST" group:"run" help:"Be reachable through the reverse proxy at HOST, HOST:PORT or 'p2prc://HOST:PORT#PIN/TOKEN', or through the best that is known: auto. Repeatable: the second stands by for the first."`
 	Map                 []mapSpec  `with:"connect-reverse-proxy" placeholder:"SPEC" group:"run" help:"Map this service too: 22, 8080:22000 (local:remote), 192.168.1.9:22, 5353/udp, web=3000. Repeatable."`
 	NoWait              bool       `with:"connect-reverse-proxy" group:"run" help:"Fail instead of waiting until it works."`
 	Listen              listen     `with:"reverse-proxy,connect-reverse-proxy" placeholder:"ADDR:PORT" group:"run" help:"Bind the node's own port here. Default: :8088, a server picks one."`

@@ -22,6 +22,13 @@ func (p *printer) notice(n supervisor.Notice) {
 		p.event("waiting", yellow, "the reverse proxy %s does not know this node yet; there, run: p2prc --allow %s", n.Proxy, n.ID)
 	case supervisor.Knocked:
 		p.event("knock", yellow, "node %q from %s wants in; to admit it, run: p2prc%s --allow %s", n.Name, n.From, p.dirFlag, n.ID)
+	case supervisor.Chosen:
+		what := "chose"
+		if n.Standby {
+			what = "to stand by, chose"
+		}
+		p.note("%s %s (%s) of %d: %s away, %d leases, %d ports free; %s",
+			what, n.Name, n.Proxy, n.Of, milliseconds(float64(n.Latency.Microseconds())/1000, " ms"), n.Load, n.Free, n.Why)
 	case supervisor.Retrying:
 		text := fmt.Sprintf("%s: %v", n.Proxy, n.Err)
 		if text != p.retrying {

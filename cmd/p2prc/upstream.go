@@ -4,22 +4,38 @@ import (
 	"errors"
 	"strings"
 
+	"p2prc/supervisor"
 	"p2prc/supervisor/discovery"
 	"p2prc/tables/identity"
 )
 
 // upstream is the reverse proxy of --connect-reverse-proxy. A join string
 // holds a token, so no error repeats it.
-type upstream struct{ identity.Join }
+type upstream struct {
+	identity.Join
+	auto bool // p2prc is to choose
+}
 
-// UnmarshalText reads HOST, HOST:PORT or a join string.
+// UnmarshalText reads HOST, HOST:PORT, a join string or "auto".
 func (u *upstream) UnmarshalText(text []byte) error {
+	if string(text) == "auto" {
+		*u = upstream{auto: true}
+		return nil
+	}
 	join, err := identity.ParseJoin(string(text))
 	if err != nil {
-		return usage("write HOST, HOST:PORT, or in quotes what p2prc --join-string prints at the reverse proxy", "%w", err)
+		return usage("write HOST, HOST:PORT, auto, or in quotes what p2prc --join-string prints at the reverse proxy", "%w", err)
 	}
-	u.Join = join
+	*u = upstream{Join: join}
 	return nil
+}
+
+// place is where it is, without what is secret.
+func (u upstream) place() string {
+	if u.auto {
+		return "auto"
+	}
+	return supervisor.Upstream{Host: u.Host, Port: u.Port}.String()
 }
 
 // token is a flag that takes a token.
