@@ -115,6 +115,9 @@ func (s *server) load() error {
 	return nil
 }
 
+// filter says which addresses that others name may be dialled.
+func (s *server) filter() netaddr.Filter { return netaddr.Filter{Private: s.o.PrivateAddresses} }
+
 func (s *server) notify(n Notice) {
 	s.telling.Lock()
 	defer s.telling.Unlock()
@@ -167,7 +170,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	if err == nil {
 		s.discovery, err = discovery.New(discovery.Options{
-			Key: s.key, Dir: s.dir, Store: s.store, Filter: netaddr.Filter{Private: s.o.PrivateAddresses},
+			Key: s.key, Dir: s.dir, Store: s.store, Filter: s.filter(),
 			Log: s.log.With("component", "discovery"), Say: s.claims.all, Near: s.near,
 		})
 		if err != nil {

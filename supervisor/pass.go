@@ -193,12 +193,18 @@ func (a *attachment) dialPorts(ctx context.Context) {
 		return
 	}
 	a.due.witness = now.Add(dialAgain)
+	var failed []*mapping
+	byOthers := make(map[*mapping]proof.Target)
 	for i, err := range proof.WitnessAll(ctx, targets, dialParallel) {
 		if err != nil {
 			asked[i].port = no(NotReachable, "no witness could dial it: "+err.Error())
+			failed, byOthers[asked[i]] = append(failed, asked[i]), targets[i]
 		} else {
 			asked[i].port = yes(a.s.o.Name, time.Now())
 		}
+	}
+	if len(failed) > 0 && ctx.Err() == nil {
+		a.dialByOthers(ctx, failed, byOthers)
 	}
 }
 
@@ -411,6 +417,7 @@ func (a *attachment) retryStartErrors(now time.Time) {
 func (a *attachment) probeTunnels(ctx context.Context) {
 	type probe struct {
 		*tunnel
+		by  *witness
 		err error
 	}
 	var probes []*probe
@@ -427,15 +434,15 @@ func (a *attachment) probeTunnels(ctx context.Context) {
 		}
 		p := &probe{tunnel: t}
 		probes = append(probes, p)
-		at := a.public(t.canary)
 		wg.Go(func() {
 			wait, cancel := context.WithTimeout(ctx, canaryWait)
 			defer cancel()
-			_, p.err = a.s.canary.Probe(wait, proto, at)
+			p.by, p.err = a.probe(wait, proto, t.canary)
 		})
 	}
 	wg.Wait()
 	for _, t := range probes {
+		a.outside = t.by
 		if t.err == nil {
 			t.verdict, t.misses, t.due = yes("", time.Now()), 0, time.Now().Add(spread(canaryEvery))
 			a.frpc.healthy()

@@ -1,9 +1,12 @@
 package discovery
 
 import (
+	"errors"
+	"net/netip"
 	"time"
 
 	"p2prc/tables/identity"
+	"p2prc/tables/lease"
 	"p2prc/tables/record"
 )
 
@@ -35,3 +38,21 @@ func (d *Discovery) Proxies() []Proxy {
 
 // Look has a reverse proxy dialled again: something happened to it.
 func (d *Discovery) Look(id identity.ID) { d.meter.soon(id) }
+
+// Leased says where the port of a signed lease may be dialled, and whose it is.
+func (d *Discovery) Leased(signed []byte) (netip.AddrPort, lease.Signed, error) {
+	proxy, err := lease.SignedBy(signed)
+	if err != nil {
+		return netip.AddrPort{}, lease.Signed{}, err
+	}
+	now := time.Now()
+	r := d.set.Get(proxy, record.SubjectProxy, now)
+	if r == nil {
+		return netip.AddrPort{}, lease.Signed{}, errors.New("the reverse proxy is not known here")
+	}
+	at, s, err := record.Witness(signed, r, now)
+	if err == nil {
+		err = d.o.Filter.Check(at.Addr())
+	}
+	return at, s, err
+}

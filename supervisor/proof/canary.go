@@ -54,11 +54,17 @@ func (c *Canary) answer(q []byte) []byte {
 // fresh UDP proxy of frp answers its first datagram after 0.5 s only
 // (0.61-0.70.1), and datagrams get lost.
 func (c *Canary) Probe(ctx context.Context, proto tables.Protocol, addr netip.AddrPort) (rtt time.Duration, err error) {
+	q := c.Question()
+	start := time.Now()
+	err = exchange(ctx, proto, addr, q.Bytes, q.Right)
+	return time.Since(start), err
+}
+
+// Question is one that only this node can answer.
+func (c *Canary) Question() Question {
 	nonce := newNonce()
 	want := c.sum(nonce)
-	start := time.Now()
-	err = exchange(ctx, proto, addr, append([]byte(canaryMagic), nonce...), func(got []byte) bool { return hmac.Equal(got, want) })
-	return time.Since(start), err
+	return Question{append([]byte(canaryMagic), nonce...), func(got []byte) bool { return hmac.Equal(got, want) }}
 }
 
 // answerConn answers one question of size bytes.

@@ -28,9 +28,19 @@ func Witness(ctx context.Context, t Target) error {
 		}
 		return Connect(ctx, t.Addr)
 	}
+	q := t.Question()
+	return exchange(ctx, t.Type, t.Addr, q.Bytes, q.Right)
+}
+
+// Question is what to ask the guard; it has no Bytes where a bare connect has
+// to do.
+func (t Target) Question() Question {
+	if t.LeaseID == "" {
+		return Question{}
+	}
 	asked := append(leaseTag(t.LeaseID), newNonce()...)
 	want := t.Key.sum(asked)
-	return exchange(ctx, t.Type, t.Addr, append([]byte(guardMagic), asked...), func(got []byte) bool { return hmac.Equal(got, want) })
+	return Question{append([]byte(guardMagic), asked...), func(got []byte) bool { return hmac.Equal(got, want) }}
 }
 
 var errNoGuard = errors.New("no guard is there that could answer a datagram")

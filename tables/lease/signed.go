@@ -68,6 +68,12 @@ func ParseSigned(b []byte, verify func(msg, sig []byte) bool) (Signed, error) {
 	return s, nil
 }
 
+// SignedBy says which reverse proxy would have signed this: whose key to look up.
+func SignedBy(b []byte) (identity.ID, error) {
+	s, err := ParseSigned(b, func(_, _ []byte) bool { return true })
+	return s.Proxy, err
+}
+
 func parseMessage(msg []byte) (Signed, error) {
 	f := strings.Split(string(msg), "\n")
 	if len(f) != signedFields+1 || f[0] != signedPrefix || f[signedFields] != "" {

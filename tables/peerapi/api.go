@@ -23,6 +23,7 @@ const (
 	pathReport  = "/v1/report"
 	pathRelease = "/v1/release"
 	pathEvents  = "/v1/events"
+	pathWitness = "/v1/witness"
 )
 
 // statusOf is for whoever reads HTTP; p2prc reads the code.
@@ -59,6 +60,7 @@ func (a *api) routes() map[string]route {
 	return map[string]route{
 		pathHello:   {http.MethodGet, true, a.hello},
 		pathEvents:  {http.MethodGet, false, a.events},
+		pathWitness: {http.MethodPost, true, call(s.Witness)},
 		pathReserve: {http.MethodPost, false, call(s.Reserve)},
 		pathReport:  {http.MethodPost, false, call(s.Report)},
 		pathRelease: {http.MethodPost, false, call(func(ctx context.Context, p Peer, r ReleaseRequest) (struct{}, error) {

@@ -203,6 +203,18 @@ func (c *Client) Release(ctx context.Context, req ReleaseRequest) error {
 	return c.post(ctx, pathRelease, req, new(done))
 }
 
+// Witness has the proxy dial ports of another one.
+func (c *Client) Witness(ctx context.Context, req WitnessRequest) (WitnessReply, error) {
+	var r WitnessReply
+	if err := c.post(ctx, pathWitness, req, &r); err != nil {
+		return WitnessReply{}, err
+	}
+	if len(r.Answers) != len(req.Asks) {
+		return WitnessReply{}, fmt.Errorf("reading the answer: %d answers for %d ports", len(r.Answers), len(req.Asks))
+	}
+	return r, nil
+}
+
 // post sends a request, and joins first when only the token is missing.
 func (c *Client) post(ctx context.Context, path string, req any, into reply) error {
 	body, err := json.Marshal(req)

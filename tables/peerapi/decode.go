@@ -109,6 +109,36 @@ func (r *ReleaseRequest) check() error {
 	return nil
 }
 
+// maxAsks is how many ports a witness dials for one request, and maxQuestion what
+// it sends there, in bytes: a question of supervisor/proof has 40 to 64.
+const (
+	maxAsks     = 64
+	maxQuestion = 128
+	maxLease    = 2 << 10
+)
+
+func (r *WitnessRequest) check() error {
+	if len(r.Asks) == 0 || len(r.Asks) > maxAsks {
+		return fmt.Errorf("%d ports to dial in one request, 1 to %d can be", len(r.Asks), maxAsks)
+	}
+	for _, a := range r.Asks {
+		if len(a.Lease) > maxLease || len(a.Question) > maxQuestion {
+			return errors.New("a lease or question that is too long")
+		}
+	}
+	return nil
+}
+
+func (r *WitnessReply) accept(identity.ID) error {
+	if r.Name = printable(r.Name); len(r.Name) > tables.MaxName {
+		return errors.New("the name of the witness is too long")
+	}
+	for i := range r.Answers {
+		r.Answers[i].Error = printable(r.Answers[i].Error)
+	}
+	return nil
+}
+
 func checkProtocol(p tables.Protocol) error {
 	if p != tables.TCP && p != tables.UDP {
 		return fmt.Errorf("%q is neither TCP nor UDP", printable(string(p)))

@@ -207,6 +207,15 @@ func (p *proxy) Report(_ context.Context, _ peerapi.Peer, req peerapi.ReportRequ
 	return r, nil
 }
 
+func (p *proxy) Witness(_ context.Context, _ peerapi.Peer, req peerapi.WitnessRequest) (peerapi.WitnessReply, error) {
+	p.note("witness")
+	r := peerapi.WitnessReply{Name: "proxy"}
+	for _, a := range req.Asks {
+		r.Answers = append(r.Answers, peerapi.Witnessed{Answer: a.Question})
+	}
+	return r, nil
+}
+
 func (p *proxy) Release(context.Context, peerapi.Peer, peerapi.ReleaseRequest) error {
 	p.note("release")
 	return nil

@@ -18,7 +18,7 @@ type Peer struct {
 // the node as it is; any other is logged here and reaches it as CodeUnavailable.
 // Methods are called from many goroutines at once.
 type Service interface {
-	// Admit says whether the peer may call anything but Hello: nil, or a
+	// Admit says whether the peer may call anything but Hello and Witness: nil, or a
 	// *Refusal. It is asked before each of them and must answer from memory.
 	Admit(peer Peer) error
 
@@ -28,6 +28,10 @@ type Service interface {
 	Reserve(ctx context.Context, peer Peer, req ReserveRequest) (ReserveReply, error)
 	Report(ctx context.Context, peer Peer, req ReportRequest) (ReportReply, error)
 	Release(ctx context.Context, peer Peer, req ReleaseRequest) error
+
+	// Witness is open to every node: it dials for leases of the peer's own, which
+	// other reverse proxies signed.
+	Witness(ctx context.Context, peer Peer, req WitnessRequest) (WitnessReply, error)
 
 	// Events sends what happens until ctx ends or send fails, an EventPing at
 	// least every 10 s. It calls send from one goroutine at a time.

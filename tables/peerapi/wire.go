@@ -110,6 +110,30 @@ type ReleaseRequest struct {
 	LeaseIDs []string `json:"lease_ids"`
 }
 
+// WitnessRequest asks a reverse proxy to dial ports of another one, for a node
+// that cannot do so itself: POST /v1/witness. Any node may ask, for its own leases.
+type WitnessRequest struct {
+	Asks []Ask `json:"asks"`
+}
+
+// Ask is one port to dial: the one of a lease, and no other.
+type Ask struct {
+	Lease    []byte `json:"lease"`              // as its reverse proxy signed it
+	Question []byte `json:"question,omitempty"` // to a guard or a canary; none: a bare connect
+}
+
+// WitnessReply says of each ask, in order, what came of it.
+type WitnessReply struct {
+	Name    string      `json:"name"` // of the witness
+	Answers []Witnessed `json:"answers"`
+}
+
+// Witnessed is what came of dialling one port.
+type Witnessed struct {
+	Answer []byte `json:"answer,omitempty"` // to the question; the asking node knows whether it is right
+	Error  string `json:"error,omitempty"`
+}
+
 // Event is one line of the answer to GET /v1/events, which stays open.
 type Event struct {
 	Kind EventKind `json:"kind"`
