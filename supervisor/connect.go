@@ -53,6 +53,8 @@ type server struct {
 	claims    claims
 	choice    choice
 	mappings
+
+	discovering sync.Once
 }
 
 // Connect runs the role `--connect-reverse-proxy` until ctx ends. A wanted
@@ -195,9 +197,11 @@ func (s *server) run(ctx context.Context) error {
 	defer stopWork()
 	s.tree = newTree("server", s.log)
 	s.tree.Add(service{"tables", s.store.Serve})
-	s.tree.Add(service{"discovery", s.discovery.Serve})
 	treeDone := s.tree.ServeBackground(work)
 
+	if s.o.Auto { // it depends on what others say
+		s.discover()
+	}
 	err = s.serve(ctx)
 
 	// Stop: rows and frpc have gone with their attachments. The world hears of
@@ -211,6 +215,12 @@ func (s *server) run(ctx context.Context) error {
 	}
 	s.port.Close()
 	return errors.Join(err, s.store.Close(leaving(ctx)))
+}
+
+// discover starts to talk to other nodes. That waits for the first pass of an
+// attachment, which it would only slow down.
+func (s *server) discover() {
+	s.discovering.Do(func() { s.tree.Add(service{"discovery", s.discovery.Serve}) })
 }
 
 // sayGoodbye takes back what the node said of itself, if anybody is there to hear it.

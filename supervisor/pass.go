@@ -59,6 +59,7 @@ func spread(d time.Duration) time.Duration {
 func (a *attachment) listenUp() {
 	if !a.listening {
 		a.listening = true
+		a.s.discover()
 		a.linked = a.s.tree.Add(service{"link to " + a.proxy(), a.link.Serve})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -146,6 +147,9 @@ func (s *Store) writeIPTable() error {
 		}
 	}
 	data, err := encodeIPTable(nodes, rowsOf(proxies))
+	if s.ipWritten == nil { // an earlier p2prc may have written the same
+		s.ipWritten, _ = os.ReadFile(filepath.Join(s.dir, ipTableName))
+	}
 	if err == nil && s.ipWritten != nil && bytes.Equal(data, s.ipWritten) {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"p2prc/tables/atomicfile"
 	"p2prc/tables/identity"
@@ -44,8 +45,8 @@ func Open(dir *Dir, o Options) (*Store, error) {
 	if err := errors.Join(keepCorrupt(s, mappingKind, errM), keepCorrupt(s, proxyKind, errP)); err != nil {
 		return nil, err
 	}
-	restore(s, &s.mappings, mine.mappings, journal.last, mappings)
-	restore(s, &s.proxies, mine.proxies, journal.last, proxies)
+	sameM := restore(s, &s.mappings, mine.mappings, journal.last, mappings)
+	sameP := restore(s, &s.proxies, mine.proxies, journal.last, proxies)
 	restore(s, &s.reservations, mine.reservations, journal.last, nil)
 
 	s.seq = journal.max
@@ -58,6 +59,9 @@ func Open(dir *Dir, o Options) (*Store, error) {
 	if journal.damage != nil {
 		s.seq++ // so that no view takes a table file from before for newer than the journal
 	}
+	// A file that says the same already is left alone: that is a third of a start.
+	s.mappings.changed = !sameM || mappings.Seq != s.seq
+	s.proxies.changed = !sameP || proxies.Seq != s.seq
 	s.ipStale = true
 	if err := s.rewriteJournal(); err != nil {
 		return nil, unusable(s.dir, err)
@@ -101,8 +105,9 @@ func keepCorrupt[K comparable, R any](s *Store, k *kind[K, R], err error) error 
 	return nil
 }
 
-// restore fills t from the journal's rows and what the snapshot knows better.
-func restore[K comparable, R any](s *Store, t *table[K, R], own map[K]ownRow[R], last uint64, snap *snapshot[R]) {
+// restore fills t from the journal's rows and what the snapshot knows better, and
+// reports whether the snapshot has just these rows.
+func restore[K comparable, R any](s *Store, t *table[K, R], own map[K]ownRow[R], last uint64, snap *snapshot[R]) (same bool) {
 	if snap != nil && snap.Seq > last {
 		// Commits reach the journal first, so it is the journal that lost some.
 		s.log.Error("a table file knows more than the journal: its rows are taken", "path", t.file)
@@ -128,7 +133,7 @@ func restore[K comparable, R any](s *Store, t *table[K, R], own map[K]ownRow[R],
 		}
 		t.set(&entry[R]{row: o.row})
 	}
-	t.changed = t.file != ""
+	return snap != nil && !snap.Left && slices.EqualFunc(t.entries(), snap.rows, func(e *entry[R], r R) bool { return any(e.row) == any(r) })
 }
 
 // unreadable is the error for a file of the state directory.
