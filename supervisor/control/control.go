@@ -4,12 +4,9 @@
 package control
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -19,14 +16,20 @@ import (
 
 // Bounds on one conversation: the CLI is local and asks little.
 const (
-	maxBody      = 1 << 20
+	maxBody      = 4 << 20  // ten thousand mappings in one request have 1.1 MiB
+	maxReply     = 64 << 20 // their rows in one status have 5 MiB
 	readTimeout  = 5 * time.Second
 	replyTimeout = 10 * time.Second // revoking waits for a restart of frps
 	maxPath      = 103              // of a unix socket's path, in bytes, on every system (sun_path)
 )
 
-// ErrNotRunning means that no p2prc answers on the socket.
-var ErrNotRunning = errors.New("no p2prc answers here")
+var (
+	// ErrNotRunning means that no p2prc answers on the socket.
+	ErrNotRunning = errors.New("no p2prc answers here")
+
+	// ErrEnded means that p2prc went away before its answer was complete.
+	ErrEnded = errors.New("p2prc ended in the middle of its answer")
+)
 
 // Listen makes the socket, 0600. The caller holds the state directory's lock,
 // so a socket that is there already belongs to nobody.
@@ -45,8 +48,28 @@ func Listen(path string) (net.Listener, error) {
 		ln.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	return ln, nil
+	return localOnly{ln}, nil
 }
+
+// localOnly hangs up on everybody but the user that p2prc runs as, and root:
+// the mode of the socket says so too, but not every system looks at it.
+type localOnly struct{ net.Listener }
+
+func (l localOnly) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		uid, known, err := peerUID(conn)
+		if err == nil && (!known || mayAsk(uid, os.Geteuid())) {
+			return conn, nil
+		}
+		conn.Close()
+	}
+}
+
+func mayAsk(uid, own int) bool { return uid == own || uid == 0 }
 
 // Serve answers on ln until ctx ends, then closes and removes the socket.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
@@ -61,71 +84,4 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 		return fmt.Errorf("control socket: %w", err)
 	}
 	return nil
-}
-
-// Refusal is an answer of the running p2prc that says no.
-type Refusal struct{ Message string }
-
-func (r *Refusal) Error() string { return r.Message }
-
-// Handle answers one call: in is what the caller sent, the result what it
-// gets. An error's text is shown to the user.
-func Handle[In, Out any](f func(context.Context, In) (Out, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		var in In
-		dec := json.NewDecoder(r.Body)
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(&in); err != nil {
-			http.Error(w, "reading the request: "+err.Error(), http.StatusBadRequest)
-			return
-		}
-		out, err := f(r.Context(), in)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusConflict)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(out) // the caller went away: nobody to tell
-	}
-}
-
-// Call asks the p2prc behind the socket. The error is ErrNotRunning, a
-// *Refusal, or what went wrong on the way.
-func Call[In, Out any](ctx context.Context, socket, path string, in In) (out Out, err error) {
-	ctx, cancel := context.WithTimeout(ctx, replyTimeout)
-	defer cancel()
-	body, err := json.Marshal(in)
-	if err != nil {
-		return out, fmt.Errorf("asking the running p2prc: %w", err)
-	}
-	t := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
-		},
-	}
-	defer t.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://p2prc"+path, bytes.NewReader(body))
-	if err != nil {
-		return out, fmt.Errorf("asking the running p2prc: %w", err)
-	}
-	resp, err := (&http.Client{Transport: t}).Do(req)
-	if err != nil {
-		if opErr, ok := errors.AsType[*net.OpError](err); ok && opErr.Op == "dial" {
-			return out, fmt.Errorf("%w: %w", ErrNotRunning, opErr.Err)
-		}
-		return out, fmt.Errorf("asking the running p2prc: %w", err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
-	if err != nil {
-		return out, fmt.Errorf("asking the running p2prc: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return out, &Refusal{string(bytes.TrimSpace(b))}
-	}
-	if err := json.Unmarshal(b, &out); err != nil {
-		return out, fmt.Errorf("reading the running p2prc's answer: %w", err)
-	}
-	return out, nil
 }
