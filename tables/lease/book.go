@@ -28,7 +28,8 @@ const (
 	KeepOpen   = 24 * time.Hour // Keep, on a proxy that lends to anyone
 )
 
-// The most ports one node can have reserved.
+// The most ports one node can have, where nothing else is said. Reservations
+// that it does nothing with count until it needs the room.
 const (
 	MaxPorts     = 1024
 	MaxPortsOpen = 16 // on a proxy that lends to anyone
@@ -62,7 +63,10 @@ type Options struct {
 	Pool   tables.PortRange
 	Taken  []uint16 // ports of the pool that are not to be lent: frps's own, the node port
 	Open   bool     // lends to anyone: MaxPortsOpen and KeepOpen hold
-	Now    func() time.Time
+
+	// MaxPorts is the most ports one node can have. Zero: MaxPorts or MaxPortsOpen.
+	MaxPorts int
+	Now      func() time.Time
 
 	// Guard takes a port and answers witnesses on it under the lease ID until
 	// it is closed, after which the port is free at once. It is called with the
@@ -136,6 +140,9 @@ func New(o Options) (*Book, error) {
 	}
 	if o.Open {
 		b.maxPorts, b.keep = MaxPortsOpen, KeepOpen
+	}
+	if o.MaxPorts > 0 {
+		b.maxPorts = o.MaxPorts
 	}
 	now := o.Now()
 	for _, r := range o.Reservations {

@@ -53,9 +53,35 @@ func (p *plan) checkQuota() error {
 		}
 	}
 	if names > p.b.maxPorts {
-		return refuse(peerapi.CodeQuota, "with this request the node would have %d ports, reserved ones counted; it may have %d on this reverse proxy", names, p.b.maxPorts)
+		names -= p.makeRoom(names - p.b.maxPorts)
+	}
+	if names > p.b.maxPorts {
+		return refuse(peerapi.CodeQuota, "with this request the node would have %d ports; it may have %d on this reverse proxy", names, p.b.maxPorts)
 	}
 	return nil
+}
+
+// makeRoom drops the reservations of this node that were used longest ago and
+// that it does nothing with, n at most: a node that maps and unmaps under ever
+// new names must not run into its quota for 90 days.
+func (p *plan) makeRoom(n int) int {
+	var old []*entry
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	for _, e := range p.b.nodes[p.node] {
+		if _, listed := p.b.online[e.slot()]; !listed && !e.live(p.now) && !e.leaving && !p.granted[e.slot()] {
+			old = append(old, e)
+		}
+	}
+	slices.SortFunc(old, func(x, y *entry) int {
+		return cmp.Or(x.row.UsedAt.Compare(y.row.UsedAt), cmp.Compare(x.row.Name, y.row.Name))
+	})
+	old = old[:min(n, len(old))]
+	for _, e := range old {
+		e.leaving = true
+		p.dropped = append(p.dropped, e)
+	}
+	return len(old)
 }
 
 // fixed serves a want that has a port already, or asks for a certain one.

@@ -485,17 +485,29 @@ func TestReserve_quota(t *testing.T) {
 	o.Open = true
 	b := open(t, o)
 	for i := range lease.MaxPortsOpen {
+		w.now = w.now.Add(time.Second)
 		l := must(t, b, alice, request("r", wantPort(fmt.Sprintf("n%d", i), uint16(20000+i))))[0]
 		if err := b.Release(alice, []string{l.ID}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := b.Reserve(alice, request("r", want("more"))); codeOf(err) != peerapi.CodeQuota || len(w.guards) != 0 {
-		t.Errorf("reserved ones count: %v, %d guards", err, len(w.guards))
-	}
 	must(t, b, alice, request("r", want("n0")))
 	if l := must(t, b, alice, request("r", wantPort("renamed", 20001)))[0]; l.Port != 20001 {
 		t.Errorf("a rename within the quota: %+v", l)
+	}
+	// What she does nothing with makes room, what was used longest ago first.
+	must(t, b, alice, request("r", want("more")))
+	if _, ok := b.Get(alice, "n2"); ok {
+		t.Error("the oldest reservation is still there")
+	}
+	if _, ok := b.Get(alice, "n3"); !ok {
+		t.Error("more reservations are gone than there was need for")
+	}
+	for i := 3; i < lease.MaxPortsOpen; i++ {
+		must(t, b, alice, request("r", want(fmt.Sprintf("n%d", i))))
+	}
+	if _, err := b.Reserve(alice, request("r", want("one-more"))); codeOf(err) != peerapi.CodeQuota || len(w.guards) != lease.MaxPortsOpen {
+		t.Errorf("leases count: %v, %d guards", err, len(w.guards))
 	}
 	must(t, b, bob, request("r", want("ssh")))
 }

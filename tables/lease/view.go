@@ -49,6 +49,9 @@ func (e *entry) status(now time.Time) Status {
 	return s
 }
 
+// MaxPorts is the most ports one node can have.
+func (b *Book) MaxPorts() int { return b.maxPorts }
+
 // Close lets go of every guard, because the process ends. The reservations are
 // on disk; the book is not used any more.
 func (b *Book) Close() {
