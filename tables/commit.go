@@ -15,6 +15,8 @@ type Batch struct {
 	DropProxies      []identity.ID
 	Reservations     []Reservation
 	DropReservations []ReservationKey
+	Wanted           []Wanted
+	DropWanted       []string // by name
 }
 
 const (
@@ -156,10 +158,11 @@ func (s *Store) rewriteJournal() error {
 	s.mu.Lock()
 	seq := s.seq
 	mappings, proxies, reservations := s.mappings.own(), s.proxies.own(), s.reservations.own()
+	wanted := s.wanted.own()
 	s.mu.Unlock()
 
 	now := s.now()
-	rows := len(mappings) + len(proxies) + len(reservations)
+	rows := len(mappings) + len(proxies) + len(reservations) + len(wanted)
 	state := make([]byte, 0, (rows+1)*usualLine)
 	state = appendLine(state, seq, rows > 0, kindBegin, now, fmt.Appendf(nil, `{"format":%d}`, journalFormat))
 	add := func(kind string, row []byte, err error) error {
@@ -177,6 +180,9 @@ func (s *Store) rewriteJournal() error {
 		return err
 	}
 	if err := addAll(add, reservationKind, reservations); err != nil {
+		return err
+	}
+	if err := addAll(add, wantedKind, wanted); err != nil {
 		return err
 	}
 	return s.journal.rewrite(state)
@@ -203,13 +209,19 @@ func (s *Store) changes(b Batch) (out []change, err error) {
 	if out, err = drops(out, &s.reservations, b.DropReservations); err != nil {
 		return nil, err
 	}
+	if out, err = drops(out, &s.wanted, b.DropWanted); err != nil {
+		return nil, err
+	}
 	if out, err = puts(out, &s.mappings, b.Mappings); err != nil {
 		return nil, err
 	}
 	if out, err = puts(out, &s.proxies, b.Proxies); err != nil {
 		return nil, err
 	}
-	return puts(out, &s.reservations, b.Reservations)
+	if out, err = puts(out, &s.reservations, b.Reservations); err != nil {
+		return nil, err
+	}
+	return puts(out, &s.wanted, b.Wanted)
 }
 
 func puts[K comparable, R any](out []change, t *table[K, R], rows []R) ([]change, error) {

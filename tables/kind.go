@@ -94,6 +94,13 @@ var reservationKind = &kind[ReservationKey, Reservation]{
 	},
 }
 
+var wantedKind = &kind[string, Wanted]{
+	put: "wanted", drop: "drop-wanted",
+	key:     func(w Wanted) string { return w.Name },
+	compare: cmp.Compare[string],
+	check:   checkWanted,
+}
+
 func checkMapping(m Mapping) (Mapping, error) {
 	err := checks(CheckName(m.Name), checkProtocol(m.Type), checkState(m.State),
 		checkKey(string(m.NodeID), string(m.ProxyID), m.LeaseID),
@@ -145,6 +152,17 @@ func checkReservation(r Reservation) (Reservation, error) {
 		return r, fmt.Errorf("reservation %q: %w", r.Name, err)
 	}
 	return r, nil
+}
+
+func checkWanted(w Wanted) (Wanted, error) {
+	err := checks(CheckName(w.Name), checkProtocol(w.Type))
+	if err == nil && (!w.Local.Addr().Is4() || w.Local.Port() == 0) {
+		err = fmt.Errorf("%s is not the IPv4 address and port of a service", w.Local)
+	}
+	if err != nil {
+		return w, fmt.Errorf("wanted mapping %q: %w", w.Name, err)
+	}
+	return w, nil
 }
 
 func checks(errs ...error) error { return cmp.Or(errs...) }

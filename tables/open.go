@@ -48,6 +48,7 @@ func Open(dir *Dir, o Options) (*Store, error) {
 	sameM := restore(s, &s.mappings, mine.mappings, journal.last, mappings)
 	sameP := restore(s, &s.proxies, mine.proxies, journal.last, proxies)
 	restore(s, &s.reservations, mine.reservations, journal.last, nil)
+	restore(s, &s.wanted, mine.wanted, journal.last, nil)
 
 	s.seq = journal.max
 	if mappings != nil {
@@ -159,6 +160,7 @@ type own struct {
 	mappings     map[MappingKey]ownRow[Mapping]
 	proxies      map[identity.ID]ownRow[ReverseProxy]
 	reservations map[ReservationKey]ownRow[Reservation]
+	wanted       map[string]ownRow[Wanted]
 }
 
 func newOwn() *own {
@@ -166,6 +168,7 @@ func newOwn() *own {
 		mappings:     map[MappingKey]ownRow[Mapping]{},
 		proxies:      map[identity.ID]ownRow[ReverseProxy]{},
 		reservations: map[ReservationKey]ownRow[Reservation]{},
+		wanted:       map[string]ownRow[Wanted]{},
 	}
 }
 
@@ -178,6 +181,8 @@ func (o *own) replay(_ *scan, l line) error {
 		return replay(o.proxies, proxyKind, l)
 	case reservationKind.put, reservationKind.drop:
 		return replay(o.reservations, reservationKind, l)
+	case wantedKind.put, wantedKind.drop:
+		return replay(o.wanted, wantedKind, l)
 	}
 	return fmt.Errorf("%w: it has a change of kind %q", errNewer, l.kind)
 }

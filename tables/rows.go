@@ -122,6 +122,16 @@ type ReservationKey struct {
 // Key is the reservation's identity in the journal.
 func (r Reservation) Key() ReservationKey { return ReservationKey{r.NodeID, r.Name} }
 
+// Wanted is a mapping that the user of a server asked for while it ran: it is
+// there again after a restart. What the command line or mappings.toml say is
+// not in here.
+type Wanted struct {
+	Name  string         `json:"name"`
+	Type  Protocol       `json:"type"`
+	Local netip.AddrPort `json:"local"`
+	Port  uint16         `json:"port,omitempty"` // on the reverse proxy; 0: any
+}
+
 // PortRange is an inclusive range of ports, written "20000-29999".
 type PortRange struct{ First, Last uint16 }
 

@@ -39,6 +39,7 @@ type Store struct {
 	mappings     table[MappingKey, Mapping]
 	proxies      table[identity.ID, ReverseProxy]
 	reservations table[ReservationKey, Reservation]
+	wanted       table[string, Wanted]
 	ipStale      bool // ip_table.json may have to change
 	left         bool // the rows are kept on purpose
 	closed       bool
@@ -67,6 +68,7 @@ func newStore(dir string, o Options) *Store {
 			kind: proxyKind, rows: map[identity.ID]*entry[ReverseProxy]{}, learned: map[identity.ID]*entry[ReverseProxy]{},
 		},
 		reservations: table[ReservationKey, Reservation]{kind: reservationKind, rows: map[ReservationKey]*entry[Reservation]{}},
+		wanted:       table[string, Wanted]{kind: wantedKind, rows: map[string]*entry[Wanted]{}},
 		due:          make(chan struct{}, 1),
 	}
 }
@@ -107,6 +109,15 @@ func (s *Store) Proxies() []ReverseProxy {
 func (s *Store) Reservations() []Reservation {
 	s.mu.Lock()
 	entries := s.reservations.entries()
+	s.mu.Unlock()
+	return rowsOf(entries)
+}
+
+// Wanted is a copy of the mappings that the user of a running server asked for,
+// sorted.
+func (s *Store) Wanted() []Wanted {
+	s.mu.Lock()
+	entries := s.wanted.entries()
 	s.mu.Unlock()
 	return rowsOf(entries)
 }

@@ -132,7 +132,8 @@ func readFiles[K comparable, R any](dir string, k *kind[K, R]) (View[R], error) 
 			key, row, err := decodeChange(k, l)
 			later[key] = row
 			return err
-		case mappingKind.put, mappingKind.drop, proxyKind.put, proxyKind.drop, reservationKind.put, reservationKind.drop:
+		case mappingKind.put, mappingKind.drop, proxyKind.put, proxyKind.drop, reservationKind.put, reservationKind.drop,
+			wantedKind.put, wantedKind.drop:
 			return nil
 		}
 		return fmt.Errorf("%w: it has a change of kind %q", errNewer, l.kind)
