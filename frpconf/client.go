@@ -88,7 +88,7 @@ func (c Client) Encode() ([]byte, error) {
 	file := c.file()
 	file.WebServer = c.Admin.section()
 	file.Proxies = c.proxies()
-	return encode(file)
+	return encodeClient(file)
 }
 
 // Fingerprint tells the two parts of a Client apart. A running frpc with the
