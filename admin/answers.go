@@ -43,6 +43,9 @@ type proxyAnswer struct {
 		RemotePort uint16 `json:"remotePort"`
 	} `json:"conf"` // null when offline
 	Status string `json:"status"`
+	In     int64  `json:"todayTrafficIn"`
+	Out    int64  `json:"todayTrafficOut"`
+	Conns  int    `json:"curConns"`
 }
 
 // message is the text of an error answer.

@@ -30,6 +30,8 @@ type ServerProxy struct {
 	Type       string
 	Online     bool
 	RemotePort uint16 // 0 unless online
+	In, Out    int64  // bytes since midnight; a connection's are counted when it ends (0.70.1)
+	Conns      int
 }
 
 // Info is frps's version and load.
@@ -105,7 +107,7 @@ func (f *FRPS) Proxy(ctx context.Context, kind, name string) (ServerProxy, error
 }
 
 func (p proxyAnswer) proxy(kind string) (ServerProxy, bool) {
-	proxy := ServerProxy{Name: p.Name, Type: kind, Online: p.Status == "online"}
+	proxy := ServerProxy{Name: p.Name, Type: kind, Online: p.Status == "online", In: p.In, Out: p.Out, Conns: p.Conns}
 	if proxy.Online && p.Conf != nil {
 		proxy.RemotePort = p.Conf.RemotePort
 	}
