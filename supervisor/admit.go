@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"path/filepath"
 
 	"p2prc/supervisor/control"
 	"p2prc/supervisor/nodes"
@@ -57,6 +56,7 @@ func (r *reverseProxy) controls() http.Handler {
 		return joinText{r.joinString()}, nil
 	}))
 	peerControls(mux, r.discovery)
+	alike(mux, r.status, r.next, r.leave)
 	return mux
 }
 
@@ -166,15 +166,12 @@ func askIn[In, Out any](ctx context.Context, dir, path string, in In, offline fu
 	if !ok {
 		return out, stateFailure(err)
 	}
-	out, err = control.Call[In, Out](ctx, filepath.Join(dir, "private", "control.sock"), path, in)
+	out, err = control.Call[In, Out](ctx, socketIn(dir), path, in)
 	if errors.Is(err, control.ErrNotRunning) {
 		return out, fail(StateHeld, "is it a reverse proxy? ask again in a moment if it is just starting",
 			"p2prc (process %d) holds %s and cannot be asked: %w", held.PID, dir, err)
 	}
-	if r, ok := errors.AsType[*control.Refusal](err); ok {
-		return out, fail(Other, "", "%s", r.Message)
-	}
-	return out, err
+	return out, fromControl(dir, err)
 }
 
 // offlineJoin makes the join string from the files of a proxy that ran before.

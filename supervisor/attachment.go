@@ -54,6 +54,7 @@ type attachment struct {
 	fresh   bool // frpc changed: the rows that are up were proved anew
 
 	unclaimed bool // the mappings or their leases are others than the world was told
+	renewing  bool // leases are left to be renewed by further reports
 
 	listening bool // link is in the tree, as linked
 	linked    suture.ServiceToken
@@ -72,6 +73,7 @@ func (s *server) attach(up Upstream, slot int) (*attachment, error) {
 		name += "-" + strconv.Itoa(slot+1)
 	}
 	a.frpc = &frpc{path: s.frpc, name: name, dir: s.dir, log: a.log.With("component", "frpc"), backoff: new(child.Backoff)}
+	a.frpc.vitals.version(s.frpcVersion)
 	known := s.memory.at(up.Host, up.Port)
 	pin := known.Pin
 	if up.Pin != "" {
@@ -87,6 +89,7 @@ func (s *server) attach(up Upstream, slot int) (*attachment, error) {
 		backoff: new(child.Backoff),
 		log:     a.log.With("component", "link"),
 		wake:    a.poke,
+		ours:    s.wants,
 		noWait:  s.o.NoWait,
 		knocks: func(proxy netip.AddrPort) {
 			s.notify(Knocking{ID: s.key.ID(), Proxy: proxy})
@@ -165,8 +168,8 @@ func (a *attachment) recall() {
 // keeps its lease and proof, what is new has none yet, and what is gone loses
 // its row and gives its lease back.
 func (a *attachment) takeMaps(ctx context.Context) error {
-	want, version, err := a.s.mapped()
-	if err != nil || version == a.version && a.maps != nil {
+	want, version, err := a.s.mapped(a.version)
+	if err != nil || want == nil {
 		return err
 	}
 	old := make(map[string]*mapping, len(a.maps))
@@ -180,7 +183,7 @@ func (a *attachment) takeMaps(ctx context.Context) error {
 		if m != nil && m.same(w) {
 			delete(old, w.Name)
 		} else {
-			m = &mapping{Map: w.Map, node: w.node}
+			m = &mapping{Map: w.Map, node: w.node, live: w.live}
 			if row, ok := a.recalls[w.Name]; ok && row.Type == w.Type {
 				m.row, m.wasUp = row, !row.VerifiedAt.IsZero()
 				if m.node && w.Type == tables.TCP {
@@ -199,7 +202,13 @@ func (a *attachment) takeMaps(ctx context.Context) error {
 		}
 	}
 	a.maps, a.tunnels, a.version, a.unclaimed = maps, tunnels, version, true
-	return a.unmap(ctx, old)
+	names := make([]string, 0, len(old))
+	for name := range old {
+		names = append(names, name)
+	}
+	err = a.unmap(ctx, old)
+	a.s.board.take(a, version, names)
+	return err
 }
 
 // unmap takes the rows of mappings that are gone out of the table, those that
@@ -208,10 +217,14 @@ func (a *attachment) takeMaps(ctx context.Context) error {
 func (a *attachment) unmap(ctx context.Context, gone map[string]*mapping) error {
 	var b tables.Batch
 	var leases []string
+	now := make(map[string]*mapping, len(a.maps))
+	for _, m := range a.maps {
+		now[m.Name] = m
+	}
 	for name, m := range gone {
-		if i := slices.IndexFunc(a.maps, func(o *mapping) bool { return o.Name == name }); i >= 0 {
-			a.maps[i].row.Serial = m.row.Serial // the same name leads elsewhere: the row goes on
-			if m.lease != nil && a.maps[i].Type != m.Type {
+		if o := now[name]; o != nil {
+			o.row.Serial = m.row.Serial // the same name leads elsewhere: the row goes on
+			if m.lease != nil && o.Type != m.Type {
 				leases = append(leases, m.lease.ID)
 			}
 			continue
@@ -283,13 +296,16 @@ func (a *attachment) withdraw() error {
 // release gives leases back; the reservations stay. A proxy that cannot be
 // reached finds out by itself.
 func (a *attachment) release(ctx context.Context, ids []string) {
-	ctx, cancel := context.WithTimeout(ctx, byeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, byeTimeout+time.Duration(len(ids)/maxWants)*byeTimeout/4)
 	defer cancel()
-	if _, err := a.link.state(); err != nil || len(ids) == 0 {
+	if _, err := a.link.state(); err != nil {
 		return
 	}
-	if err := a.link.client.Release(ctx, peerapi.ReleaseRequest{LeaseIDs: ids}); err != nil {
-		a.log.Warn("giving the leases back", "err", err)
+	for batch := range slices.Chunk(ids, maxWants) {
+		if err := a.link.client.Release(ctx, peerapi.ReleaseRequest{LeaseIDs: batch}); err != nil {
+			a.log.Warn("giving the leases back", "err", err)
+			return
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/thejerf/suture/v4"
 
+	"p2prc/supervisor/control"
 	"p2prc/supervisor/discovery"
 	"p2prc/supervisor/proof"
 	"p2prc/tables"
@@ -39,9 +41,11 @@ type server struct {
 	key     identity.Key
 	memory  *memory
 	frpc    string // path
-	tree    *suture.Supervisor
-	port    *ownPort
-	canary  *proof.Canary
+
+	frpcVersion string // known once it has started
+	tree        *suture.Supervisor
+	port        *ownPort
+	canary      *proof.Canary
 
 	looking  sync.Mutex // guards services
 	services *proof.Services
@@ -53,6 +57,11 @@ type server struct {
 	claims    claims
 	choice    choice
 	mappings
+	board      *board
+	opened     chan struct{} // closed once the tables are read
+	journaling sync.Mutex    // what the journal says of mappings and what the list says change together
+	control    net.Listener
+	leave      context.CancelCauseFunc // ends the role
 
 	discovering sync.Once
 }
@@ -73,6 +82,8 @@ func newServer(o ConnectOptions) (*server, error) {
 		o: o, log: o.Log.With("component", "server"), started: time.Now(),
 		canary:   proof.NewCanary(),
 		services: proof.NewServices(),
+		board:    newBoard(),
+		opened:   make(chan struct{}),
 	}
 	if o.Name == "" {
 		s.o.Name = nodeName()
@@ -95,6 +106,14 @@ func newServer(o ConnectOptions) (*server, error) {
 		dir.Close()
 		return nil, err
 	}
+	if err := s.readFile(); err != nil {
+		dir.Close()
+		return nil, err
+	}
+	if s.control, err = control.Listen(dir.Private("control.sock")); err != nil {
+		dir.Close()
+		return nil, stateFailure(err)
+	}
 	return s, nil
 }
 
@@ -104,7 +123,7 @@ func (s *server) load() error {
 	if s.key, err = identity.LoadOrCreate(s.dir.Private("node.key")); err != nil {
 		return stateFailure(err)
 	}
-	if s.memory, err = loadMemory(s.dir.Private("proxies.json")); err != nil {
+	if s.memory, err = loadMemory(s.dir.Private("proxies.json"), s.log); err != nil {
 		return stateFailure(err)
 	}
 	for i, up := range s.o.Proxies {
@@ -136,8 +155,14 @@ func (s *server) start(ctx context.Context) error {
 	attachments := s.standing.all()
 	contactErrs := make([]error, len(attachments))
 	wg.Go(func() {
-		if _, versionErr = checkFRP(ctx, s.dir, "frpc", s.frpc); versionErr != nil {
+		version, err := checkFRP(ctx, s.dir, "frpc", s.frpc)
+		if versionErr = err; err != nil {
 			cancel()
+			return
+		}
+		s.frpcVersion = version.String()
+		for _, a := range attachments {
+			a.frpc.vitals.version(version.String())
 		}
 	})
 	for i, a := range attachments {
@@ -145,6 +170,9 @@ func (s *server) start(ctx context.Context) error {
 	}
 	if s.store, storeErr = tables.Open(s.dir, tables.Options{Log: s.log}); storeErr != nil {
 		cancel()
+	} else {
+		s.remember(s.store.Wanted())
+		close(s.opened)
 	}
 	wg.Wait()
 	switch {
@@ -166,6 +194,16 @@ func (s *server) start(ctx context.Context) error {
 }
 
 func (s *server) run(ctx context.Context) error {
+	ctx, s.leave = context.WithCancelCause(ctx)
+	defer s.leave(nil)
+	ctl, stopControl := context.WithCancel(ctx)
+	controlled := make(chan struct{})
+	go func() {
+		defer close(controlled)
+		s.answer(ctl)
+	}()
+	defer func() { <-controlled }()
+	defer stopControl()
 	err := s.start(ctx)
 	if s.store == nil {
 		return err
@@ -197,6 +235,7 @@ func (s *server) run(ctx context.Context) error {
 	defer stopWork()
 	s.tree = newTree("server", s.log)
 	s.tree.Add(service{"tables", s.store.Serve})
+	s.tree.Add(s.memory)
 	treeDone := s.tree.ServeBackground(work)
 
 	if s.o.Auto { // it depends on what others say
@@ -210,6 +249,9 @@ func (s *server) run(ctx context.Context) error {
 		sayGoodbye(ctx, s.discovery, s.log, s.o.Abort)
 	}
 	stopWork()
+	if merr := s.memory.flush(); merr != nil {
+		s.log.Warn("remembering the leases", "err", merr)
+	}
 	if terr := <-treeDone; terr != nil && !errors.Is(terr, context.Canceled) {
 		err = errors.Join(err, terr)
 	}

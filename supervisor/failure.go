@@ -18,7 +18,27 @@ const (
 	NothingListens   // on the local port
 	ChildDying
 	StateHeld // by another p2prc
+	TimedOut  // waiting for something that may yet come
 )
+
+// kindNames are the kinds as the control socket spells them.
+var kindNames = map[Kind]string{
+	Other: "other", BadUsage: "usage", StateUnusable: "state", FRPUnusable: "frp", ProxyUnreachable: "proxy-unreachable",
+	Refused: "refused", NoPort: "no-port", NotReachable: "not-reachable", NothingListens: "nothing-listens",
+	ChildDying: "child-dying", StateHeld: "state-held", TimedOut: "timed-out",
+}
+
+func (k Kind) String() string { return kindNames[k] }
+
+// kindOf is the kind of that name, Other where a newer p2prc has more of them.
+func kindOf(name string) Kind {
+	for k, n := range kindNames {
+		if n == name {
+			return k
+		}
+	}
+	return Other
+}
 
 // Failure is an error with a way out. Error gives the cause without the hint.
 type Failure struct {

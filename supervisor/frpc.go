@@ -20,9 +20,10 @@ import (
 
 // Bounds on what frpc is waited for.
 const (
-	frpcGrace   = 5 * time.Second // frpc drains in 0.11 s after POST /api/stop (0.70.1)
-	runningWait = 2 * time.Second // a verdict comes 2-9 ms after a reload, 0.7 s with 5,000 proxies (0.70.1)
-	quickDeaths = 8               // an frpc that never ran is given up after so many exits in a row
+	frpcGrace   = 5 * time.Second      // frpc drains in 0.11 s after POST /api/stop (0.70.1)
+	runningWait = 2 * time.Second      // a verdict comes 2-9 ms after a reload
+	runningEach = time.Millisecond / 2 // more for each new mapping: 0.7 s with 5,000 (0.70.1)
+	quickDeaths = 8                    // an frpc that never ran is given up after so many exits in a row
 )
 
 // frpc is the one frpc of a server: all its mappings are in it. The pass owns
@@ -37,6 +38,7 @@ type frpc struct {
 	api     *admin.FRPC    // of proc
 	backoff *child.Backoff
 	startAt time.Time // not before
+	vitals  vitals    // of it, for those who ask from outside the pass
 	ran     bool      // this frpc's configuration was accepted once
 	lastErr string    // why the last one ended
 	lostAt  time.Time // since when it is seen without a session; zero with one
@@ -63,6 +65,7 @@ func (f *frpc) adopt() {
 func (f *frpc) take(proc *child.Process, a child.Admin) {
 	f.proc, f.lostAt = proc, time.Time{}
 	f.api = frpcAPI(a)
+	f.vitals.runs(proc)
 }
 
 func frpcAPI(a child.Admin) *admin.FRPC {
@@ -106,9 +109,10 @@ func (f *frpc) reap(now time.Time) *Failure {
 		return nil
 	}
 	exit := f.proc.Exit()
-	f.proc, f.api = nil, nil
+	f.gone()
 	verdict := child.Classify(exit)
 	f.lastErr = verdict.Reason
+	f.vitals.failed(f.lastErr)
 	delay := f.backoff.Next(exit.Ran)
 	f.startAt = now.Add(delay)
 	f.log.Warn("frpc ended", "err", verdict.Reason, "took", delay)
@@ -139,30 +143,39 @@ func (f *frpc) healthy() {
 	f.backoff.Healthy()
 }
 
+// configuring is what it took to give frpc a configuration.
+type configuring int
+
+const (
+	unchanged configuring = iota
+	reloaded              // its session and its other mappings go on
+	replaced              // by another process, or started
+)
+
 // ensure makes the running frpc one with this configuration: it starts,
-// reloads or replaces it as needed, and reports whether it did.
-func (f *frpc) ensure(ctx context.Context, now time.Time, conf frpconf.Client) (changed bool, err error) {
+// reloads or replaces it as needed, and reports what it did.
+func (f *frpc) ensure(ctx context.Context, now time.Time, conf frpconf.Client) (configuring, error) {
 	common, mappings, err := conf.Fingerprint()
 	if err != nil {
-		return false, fmt.Errorf("writing %s.toml: %w", f.name, err)
+		return unchanged, fmt.Errorf("writing %s.toml: %w", f.name, err)
 	}
 	if f.proc != nil {
 		run := f.proc.Run()
 		if run.Common == common && run.Mappings == mappings {
-			return false, nil
+			return unchanged, nil
 		}
 		if run.Common == common {
-			return true, f.reload(ctx, conf, mappings)
+			return reloaded, f.reload(ctx, conf, mappings)
 		}
 		f.log.Info("replacing frpc: the reverse proxy's part of its configuration changed", "pid", run.PID)
 		if err := f.stop(ctx); err != nil {
-			return false, err
+			return unchanged, err
 		}
 	}
 	if now.Before(f.startAt) {
-		return false, nil
+		return unchanged, nil
 	}
-	return true, f.start(conf, common, mappings)
+	return replaced, f.start(conf, common, mappings)
 }
 
 func (f *frpc) write(conf frpconf.Client, a child.Admin) error {
@@ -211,6 +224,7 @@ func (f *frpc) reload(ctx context.Context, conf frpconf.Client, mappings string)
 // restart ends a running frpc so that the next pass starts it anew: it takes
 // 20 ms, where frpc's own retry after a loss waits 0.2-4.6 s (0.70.1).
 func (f *frpc) restart(ctx context.Context, why string) error {
+	f.vitals.failed("restarted: " + why)
 	f.log.Info("restarting frpc", "err", why)
 	f.startAt = time.Time{}
 	return f.stop(ctx)
@@ -221,7 +235,7 @@ func (f *frpc) stop(ctx context.Context) error {
 		return nil
 	}
 	err := f.proc.Stop(ctx)
-	f.proc, f.api = nil, nil
+	f.gone()
 	return err
 }
 
@@ -229,8 +243,15 @@ func (f *frpc) stop(ctx context.Context) error {
 func (f *frpc) leave() {
 	if f.proc != nil {
 		f.proc.Release()
-		f.proc, f.api = nil, nil
+		f.gone()
 	}
+}
+
+// gone forgets the process that ran, and the connection to its admin API.
+func (f *frpc) gone() {
+	f.api.Close()
+	f.proc, f.api = nil, nil
+	f.vitals.runs(nil)
 }
 
 // newAdmin is where a child's admin API will listen: a port that was free a

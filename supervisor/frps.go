@@ -67,7 +67,7 @@ type frps struct {
 	proc    *child.Process
 	api     *admin.FRPS
 	adopted bool
-	version string
+	vitals  vitals
 }
 
 // admin is the API of the running frps; nil while none runs.
@@ -80,6 +80,10 @@ func (f *frps) admin() *admin.FRPS {
 func (f *frps) set(proc *child.Process, a child.Admin) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.vitals.runs(proc)
+	if f.api != nil {
+		f.api.Close()
+	}
 	f.proc, f.api = proc, nil
 	if proc != nil {
 		f.api = frpsAPI(a)
@@ -150,6 +154,7 @@ func (f *frps) Serve(ctx context.Context) error {
 		}
 		f.set(nil, child.Admin{})
 		delay := f.backoff.Next(proc.Exit().Ran)
+		f.vitals.failed(errText(err))
 		f.log.Warn("frps ended", "err", err, "took", delay)
 		f.starting()
 		select {
@@ -265,9 +270,7 @@ func (f *frps) await(ctx context.Context, proc *child.Process) error {
 	for {
 		info, err := f.admin().Info(ctx)
 		if err == nil {
-			f.mu.Lock()
-			f.version = info.Version
-			f.mu.Unlock()
+			f.vitals.version(info.Version)
 			return f.dialLogin(ctx)
 		}
 		select {
@@ -321,6 +324,7 @@ func (f *frps) dialLogin(ctx context.Context) error {
 func (f *frps) stop(ctx context.Context, proc *child.Process) error {
 	if f.leaving.Load() {
 		proc.Release()
+		f.admin().Close()
 		return nil
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*frpsGrace)
@@ -348,4 +352,11 @@ func ended(proc *child.Process) bool {
 	default:
 		return false
 	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return "it ended"
+	}
+	return err.Error()
 }

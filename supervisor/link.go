@@ -30,6 +30,7 @@ type link struct {
 	log     *slog.Logger
 	wake    func()                     // something changed
 	knocks  func(proxy netip.AddrPort) // this node waits to be allowed
+	ours    func(name string) bool     // a mapping that is to be there
 	noWait  bool
 
 	mu      sync.Mutex // guards the rest
@@ -161,7 +162,7 @@ func (l *link) listen(ctx context.Context) error {
 }
 
 func (l *link) heard(ev peerapi.Event) {
-	if ev.Kind == peerapi.EventPing {
+	if ev.Kind == peerapi.EventPing || ev.Kind == peerapi.EventClosed && !l.ours(ev.Name) {
 		return
 	}
 	l.mu.Lock()

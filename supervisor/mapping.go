@@ -19,12 +19,17 @@ const (
 type mapping struct {
 	Map
 	node bool // the node's own port
+	live bool // of p2prc map or mappings.toml
 
 	lease   *held
 	another bool   // the reserved port was stolen: ask for a different one
 	try     int    // changed to make frpc retry at once
 	retry   bool   // frps refused it, and may not a second time
 	refused string // why the proxy gave no lease
+	blame   Kind   // of refused
+	full    bool   // the next report names it, changed or not
+	posted  *post  // as last put on the board
+	traffic Traffic
 
 	ghostSince time.Time // frps says that the port is used, by whom is not known
 
@@ -90,7 +95,7 @@ func (m *mapping) judge(now time.Time, tunnel verdict, link string) (tables.Stat
 	if !m.holds(now) {
 		switch {
 		case m.refused != "":
-			return tables.Waiting, no(NoPort, m.refused)
+			return tables.Waiting, no(m.blame, m.refused)
 		case link != "":
 			return bad, no(ProxyUnreachable, link)
 		}

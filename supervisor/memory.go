@@ -2,17 +2,24 @@ package supervisor
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"p2prc/tables/atomicfile"
 	"p2prc/tables/identity"
 )
+
+// memoryPause is between two writes of the memory: with ten thousand leases
+// one takes 50 ms.
+const memoryPause = time.Second
 
 // memoryFormat is the newest memory file this program reads.
 const memoryFormat = 1
@@ -23,8 +30,13 @@ const memoryFormat = 1
 type memory struct {
 	path string
 
-	mu      sync.Mutex // guards proxies, and orders the writes
+	log     *slog.Logger
+	due     chan struct{} // has room for one: something is to be written
+	writing sync.Mutex    // orders the writes
+
+	mu      sync.Mutex // guards what follows
 	proxies []remembered
+	stale   bool // not all of it is on disk
 }
 
 type remembered struct {
@@ -48,10 +60,11 @@ type memoryFile struct {
 	Proxies []remembered `json:"proxies"`
 }
 
-func loadMemory(path string) (*memory, error) {
+func loadMemory(path string, log *slog.Logger) (*memory, error) {
+	m := &memory{path: path, log: log, due: make(chan struct{}, 1)}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &memory{path: path}, nil
+		return m, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the known reverse proxies: %w", err)
@@ -65,7 +78,8 @@ func loadMemory(path string) (*memory, error) {
 	if f.Format != memoryFormat {
 		return nil, fmt.Errorf("reading the known reverse proxies in %s: format %d, this p2prc reads %d", path, f.Format, memoryFormat)
 	}
-	return &memory{path: path, proxies: f.Proxies}, nil
+	m.proxies = f.Proxies
+	return m, nil
 }
 
 // at is what is known of the proxy that is dialled there; the zero value if
@@ -90,10 +104,84 @@ func (m *memory) knows(id identity.ID) bool {
 
 // keep remembers p, durably, in place of what was known at that address.
 func (m *memory) keep(p remembered) error {
+	m.writing.Lock()
+	defer m.writing.Unlock()
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	old := m.proxies
+	m.replace(p)
+	m.mu.Unlock()
+	err := m.write()
+	if err != nil {
+		m.mu.Lock()
+		m.proxies = old
+		m.mu.Unlock()
+	}
+	return err
+}
+
+// keepSoon remembers p at once in memory, and within a second of Serve on disk.
+func (m *memory) keepSoon(p remembered) {
+	m.mu.Lock()
+	m.replace(p)
+	m.stale = true
+	m.mu.Unlock()
+	select {
+	case m.due <- struct{}{}:
+	default:
+	}
+}
+
+// replace takes p in; the caller holds mu.
+func (m *memory) replace(p remembered) {
 	next := slices.DeleteFunc(slices.Clone(m.proxies), func(o remembered) bool { return o.Host == p.Host && o.Port == p.Port })
-	next = append(next, p)
+	m.proxies = append(next, p)
+}
+
+// Serve writes what keepSoon was given, until ctx ends.
+func (m *memory) Serve(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.due:
+		}
+		if err := m.flush(); err != nil {
+			m.log.Warn("remembering the leases", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(memoryPause):
+		}
+	}
+}
+
+// flush writes what is not on disk yet.
+func (m *memory) flush() error {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	m.mu.Lock()
+	stale := m.stale
+	m.mu.Unlock()
+	if !stale {
+		return nil
+	}
+	return m.write()
+}
+
+// write puts all of it on disk; the caller holds writing.
+func (m *memory) write() (err error) {
+	m.mu.Lock()
+	next := m.proxies
+	m.stale = false
+	m.mu.Unlock()
+	defer func() {
+		if err != nil {
+			m.mu.Lock()
+			m.stale = true
+			m.mu.Unlock()
+		}
+	}()
 	b, err := json.MarshalIndent(memoryFile{Format: memoryFormat, Proxies: next}, "", " ")
 	if err != nil {
 		return fmt.Errorf("writing the known reverse proxies: %w", err)
@@ -101,15 +189,14 @@ func (m *memory) keep(p remembered) error {
 	if err := atomicfile.Write(m.path, append(b, '\n'), 0o600); err != nil {
 		return fmt.Errorf("writing the known reverse proxies: %w", err)
 	}
-	m.proxies = next
 	return nil
 }
 
-// lease is the last one under that name.
-func (r remembered) lease(name string) kept {
-	i := slices.IndexFunc(r.Leases, func(k kept) bool { return k.Name == name })
-	if i < 0 {
-		return kept{}
+// byName are the leases by the name of their mapping.
+func (r remembered) byName() map[string]kept {
+	leases := make(map[string]kept, len(r.Leases))
+	for _, k := range r.Leases {
+		leases[k.Name] = k
 	}
-	return r.Leases[i]
+	return leases
 }

@@ -96,6 +96,9 @@ func (a *attachment) passes(ctx context.Context) error {
 // idle is how long there is nothing to do.
 func (a *attachment) idle(now time.Time) time.Duration {
 	next := a.due.report
+	if _, down := a.link.state(); a.renewing && down == nil {
+		next = now
+	}
 	for _, t := range []time.Time{a.due.reserve, a.due.witness, a.due.force, a.due.local, a.due.dial, a.due.settled, a.frpc.startAt} {
 		if t.After(now) && t.Before(next) {
 			next = t
@@ -133,19 +136,19 @@ func (a *attachment) pass(ctx context.Context) error {
 	}
 	a.dialPorts(ctx)
 	failpoint.Hit("server-port-dialled")
-	started := a.configure(ctx)
-	if started { // what was proved was proved through another frpc
+	did := a.configure(ctx)
+	if did == replaced { // what was proved was proved through another frpc
 		a.fresh = true
 		a.probeNow(time.Now())
 	}
-	a.askFRPC(ctx, started, frpsUp)
+	a.askFRPC(ctx, did, frpsUp)
 	failpoint.Hit("server-frpc-running")
 	a.probeTunnels(ctx)
 	failpoint.Hit("server-tunnel-probed")
 	a.lookAtServices(ctx)
 	if a.told && ctx.Err() == nil {
 		// What is wrong shows now: the proxy may be slow to answer, or gone.
-		if err := a.publish(ctx); err != nil {
+		if err := a.publish(ctx, true); err != nil {
 			return err
 		}
 	}
@@ -154,7 +157,7 @@ func (a *attachment) pass(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil // what a cancelled step saw is not worth a row
 	}
-	return a.publish(ctx)
+	return a.publish(ctx, false)
 }
 
 // probeNow makes the next pass look at everything that frps has a part in.
@@ -253,10 +256,10 @@ func (a *attachment) upToDate() bool {
 }
 
 // configure makes frpc run with every mapping that has a lease and a port that
-// can be reached. It reports whether frpc was started or reloaded.
-func (a *attachment) configure(ctx context.Context) bool {
+// can be reached.
+func (a *attachment) configure(ctx context.Context) configuring {
 	if a.frp == nil || a.upToDate() {
-		return false
+		return unchanged
 	}
 	conf := frpconf.Client{
 		ServerAddr:    a.up.Host,
@@ -283,7 +286,7 @@ func (a *attachment) configure(ctx context.Context) bool {
 		})
 	}
 	if len(conf.Proxies) == 0 && a.frpc.proc == nil {
-		return false
+		return unchanged
 	}
 	changed, err := a.frpc.ensure(ctx, time.Now(), conf)
 	if err != nil {
@@ -299,7 +302,7 @@ func (a *attachment) configure(ctx context.Context) bool {
 
 // askFRPC is the first half of step 5: frpc says running, on the leased port.
 // After a start or reload it waits for a verdict on every mapping.
-func (a *attachment) askFRPC(ctx context.Context, started, frpsUp bool) {
+func (a *attachment) askFRPC(ctx context.Context, did configuring, frpsUp bool) {
 	now := time.Now()
 	if a.frpc.proc == nil {
 		reason := "frpc does not run"
@@ -312,27 +315,26 @@ func (a *attachment) askFRPC(ctx context.Context, started, frpsUp bool) {
 		return
 	}
 	names := make(map[string]*mapping)
-	settled := true
+	var list []string // of those on which its word is awaited
 	for _, m := range a.maps {
 		if m.lease != nil && m.port.ok {
-			names[a.proxyName(m)] = m
-			settled = settled && m.frp.ok
+			name := a.proxyName(m)
+			names[name] = m
+			if !m.frp.ok || did == replaced {
+				list = append(list, name)
+			}
 		}
 	}
-	if settled && !started && !frpsUp && now.Before(a.due.status) {
+	if len(list) == 0 && !frpsUp && now.Before(a.due.status) {
 		return
 	}
 	a.due.status = now.Add(spread(reportEvery))
-	wait, cancel := context.WithTimeout(ctx, runningWait)
+	wait, cancel := context.WithTimeout(ctx, runningWait+time.Duration(len(list))*runningEach)
 	defer cancel()
 	defer onAbort(a.frpc.done(), cancel)()
-	list := make([]string, 0, len(names))
-	for name := range names {
-		list = append(list, name)
-	}
 	var got map[string]admin.Proxy
 	var err error
-	if started {
+	if did != unchanged {
 		got, err = a.frpc.api.WaitRunning(wait, list)
 	} else {
 		got, err = a.frpc.api.Status(wait)

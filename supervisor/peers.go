@@ -114,7 +114,7 @@ func alone[Out any](dir *tables.Dir, o PeersOptions, work func(*discovery.Discov
 	if err != nil {
 		return out, stateFailure(err)
 	}
-	known, err := loadMemory(dir.Private("proxies.json"))
+	known, err := loadMemory(dir.Private("proxies.json"), o.Log)
 	if err != nil {
 		return out, stateFailure(err)
 	}

@@ -83,6 +83,7 @@ func (s *server) drop(a *attachment) {
 // serve runs the passes of one attachment until ctx ends, and stops it. One
 // that will stand by lets the first go ahead, to ask for the port that it got.
 func (a *attachment) serve(ctx context.Context) error {
+	defer a.s.board.leave(a)
 	if a.chosen {
 		if err := a.contact(ctx); err != nil || ctx.Err() != nil {
 			return errors.Join(err, wanted(ctx))

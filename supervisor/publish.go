@@ -40,15 +40,23 @@ func (a *attachment) judge(now time.Time, m *mapping, link string) (tables.State
 }
 
 // tellProxy renews the leases and tells the proxy what was proved; its answer
-// is step (c). What did not change is told only every 15 s.
+// is step (c). What did not change is told only every 15 s, and of that no more
+// than one request in a pass: a new mapping does not wait for ten thousand old.
 func (a *attachment) tellProxy(ctx context.Context) {
 	if _, down := a.link.state(); down != nil {
 		return
 	}
 	now := time.Now()
-	all := !now.Before(a.due.report)
-	var asked []*mapping
-	var rows []peerapi.Row
+	if !now.Before(a.due.report) {
+		a.due.report = now.Add(spread(reportEvery))
+		a.renewing = true
+		for _, m := range a.maps {
+			m.full = true
+		}
+	}
+	var asked, later []*mapping
+	var rows, laterRows []peerapi.Row
+	rest := false
 	for _, m := range a.maps {
 		if m.lease == nil {
 			continue
@@ -58,13 +66,16 @@ func (a *attachment) tellProxy(ctx context.Context) {
 		state, why := m.judge(now, a.tunnels[m.Type].verdict, "")
 		m.online = online
 		row := peerapi.Row{LeaseID: m.lease.ID, State: state, Reason: why.reason, Proved: why.by, Local: m.Local, Node: m.node, Standby: m.row.Standby}
-		if all || row != m.reported {
+		switch {
+		case row != m.reported:
 			asked, rows = append(asked, m), append(rows, row)
+		case m.full && len(later) < maxWants:
+			later, laterRows = append(later, m), append(laterRows, row)
+		case m.full:
+			rest = true
 		}
 	}
-	if all {
-		a.due.report = now.Add(spread(reportEvery))
-	}
+	asked, rows = append(asked, later...), append(rows, laterRows...)
 	for len(rows) > 0 {
 		n := min(len(rows), maxWants)
 		if err := a.report(ctx, asked[:n], rows[:n]); err != nil {
@@ -72,13 +83,14 @@ func (a *attachment) tellProxy(ctx context.Context) {
 				return // the stop still needs the link
 			}
 			a.link.failed(err)
+			a.renewing = false // what is left goes into later reports
 			a.log.Debug("reporting to the reverse proxy", "err", err)
 			return
 		}
 		asked, rows = asked[n:], rows[n:]
 	}
-	if all {
-		a.suspect = false
+	if a.renewing && !rest {
+		a.renewing, a.suspect = false, false
 	}
 }
 
@@ -95,7 +107,8 @@ func (a *attachment) report(ctx context.Context, asked []*mapping, rows []peerap
 	}
 	for i, m := range asked {
 		r := reply.Rows[i]
-		m.reported = rows[i]
+		m.reported, m.full = rows[i], false
+		m.traffic = Traffic{In: r.In, Out: r.Out, Connections: r.Conns}
 		if r.TTL == 0 {
 			a.log.Info("a lease is gone", "row", m.Name, "err", r.Reason)
 			m.dropLease()
@@ -115,8 +128,9 @@ func (a *attachment) report(ctx context.Context, asked []*mapping, rows []peerap
 
 // publish brings the tables in line with what is known: step 7 at the server.
 // A row that is new or leads elsewhere is committed before anyone is told; a
-// state that was measured is noted.
-func (a *attachment) publish(ctx context.Context) error {
+// state that was measured is noted. Before the proxy was asked, early, only
+// what does not work any more is told.
+func (a *attachment) publish(ctx context.Context, early bool) error {
 	if err := a.remembered(); err != nil {
 		return err
 	}
@@ -127,8 +141,10 @@ func (a *attachment) publish(ctx context.Context) error {
 	all, changed := true, false
 	var worst verdict
 	standby := a.settle(a.works(now, link), now)
-	for _, m := range a.maps {
+	kinds := make([]Kind, len(a.maps))
+	for i, m := range a.maps {
 		state, why := a.judge(now, m, link)
+		kinds[i] = why.kind
 		if state != tables.Up {
 			all = false
 			if worst.reason == "" {
@@ -138,7 +154,7 @@ func (a *attachment) publish(ctx context.Context) error {
 		next := a.row(m, hello, state, why, now)
 		next.Standby = standby
 		old := m.row
-		if next == old {
+		if next == old || early && (old.State != tables.Up || state == tables.Up) {
 			continue
 		}
 		m.wasUp = m.wasUp || state == tables.Up
@@ -164,7 +180,9 @@ func (a *attachment) publish(ctx context.Context) error {
 		}
 		a.known = row
 	}
-	a.fresh = false
+	if !early {
+		a.fresh = false
+	}
 	if err := a.put(commit, note); err != nil {
 		return err
 	}
@@ -172,7 +190,24 @@ func (a *attachment) publish(ctx context.Context) error {
 		a.unclaimed = false
 		a.claim(now)
 	}
+	a.post(kinds, early)
 	return a.tell(now, all, changed, worst, hello)
+}
+
+// post tells those who wait what has changed; kinds are of a.maps.
+func (a *attachment) post(kinds []Kind, early bool) {
+	var posts []*post
+	for i, m := range a.maps {
+		if early && (m.posted == nil || m.row.State == m.posted.row.State) {
+			continue // the row does not say yet what is known by now
+		}
+		p := post{Map: m.Map, row: m.row, kind: kinds[i], refused: m.refused != "" && m.blame != TimedOut, traffic: m.traffic}
+		if m.posted == nil || *m.posted != p {
+			m.posted = &p
+			posts = append(posts, m.posted)
+		}
+	}
+	a.s.board.put(a, posts)
 }
 
 // put commits and notes. A disk that is full must not take the tunnels down:

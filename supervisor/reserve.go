@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"p2prc/frpconf"
@@ -37,36 +38,63 @@ func (a *attachment) getLeases(ctx context.Context) error {
 	if down != nil || now.Before(a.due.reserve) {
 		return nil
 	}
-	var need []*mapping
+	// All or none of a request is granted, so that what was refused before, or
+	// came later, does not stand in the way of the rest.
+	var first, live, again []*mapping
 	for _, m := range a.maps {
-		if m.needsLease(now) {
-			need = append(need, m)
+		switch {
+		case !m.needsLease(now):
+		case m.refused != "":
+			again = append(again, m)
+		case m.live:
+			live = append(live, m)
+		default:
+			first = append(first, m)
 		}
 	}
-	for len(need) > 0 {
-		batch := need[:min(len(need), maxWants)]
-		need = need[len(batch):]
-		if err := a.reserve(ctx, hello, batch); err != nil {
-			return a.notGranted(batch, err)
+	for _, need := range [][]*mapping{first, live, again} {
+		for batch := range slices.Chunk(need, maxWants) {
+			if done, err := a.reserveParts(ctx, hello, batch); !done || err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+// reserveParts reserves a batch. Where some of its ports are taken it tries
+// again in halves: the others can be had. done is false when nothing more can
+// be asked for now.
+func (a *attachment) reserveParts(ctx context.Context, hello peerapi.Hello, batch []*mapping) (done bool, err error) {
+	err = a.reserve(ctx, hello, batch)
+	if err == nil {
+		return true, nil
+	}
+	r, refused := errors.AsType[*peerapi.Refusal](err)
+	if refused && r.Code == peerapi.CodePortTaken && len(batch) > 1 && !slices.Contains(batch, a.maps[0]) {
+		half := len(batch) / 2
+		if done, err = a.reserveParts(ctx, hello, batch[:half]); !done || err != nil {
+			return done, err
+		}
+		return a.reserveParts(ctx, hello, batch[half:])
+	}
+	return refused && r.Code != peerapi.CodeUnavailable, a.notGranted(batch, err)
+}
+
 // reserve asks for the leases of one batch, all or none.
 func (a *attachment) reserve(ctx context.Context, hello peerapi.Hello, batch []*mapping) error {
 	req := peerapi.ReserveRequest{ID: rand.Text(), Name: a.s.o.Name}
-	known := a.s.memory.at(a.up.Host, a.up.Port)
+	known := a.s.memory.at(a.up.Host, a.up.Port).byName()
 	for _, m := range batch {
 		w := peerapi.Want{Name: m.Name, Type: m.Type, Port: m.Remote, Another: m.another}
 		if !m.another {
-			w.Lease = known.lease(m.Name).Signed
+			w.Lease = known[m.Name].Signed
 		}
 		if !m.another {
 			w.Candidates = a.s.standing.lentElsewhere(m.Name)
 		}
 		if m == a.maps[0] {
-			last := known.lease(m.Name)
+			last := known[m.Name]
 			candidates, err := a.s.port.candidates(hello.Proxy.Ports, last.Port, last.LocalPort)
 			if err != nil {
 				return err
@@ -112,9 +140,11 @@ func (m *mapping) grant(l peerapi.Lease, sent time.Time) {
 	m.another, m.refused = false, ""
 }
 
-// learn remembers, durably, who the proxy is and what it granted, and writes
-// the certificate that frpc is to trust. Remembering takes as long as frpc to
-// start, so it goes on beside that: remembered waits for it.
+// learn remembers who the proxy is and what it granted, and writes the
+// certificate that frpc is to trust. Who a new one is must be durable before
+// anyone is told; that takes as long as frpc to start and goes on beside it:
+// remembered waits for it. The leases alone may come later: they are for a
+// proxy that has lost its tables, and all of them are written each time.
 func (a *attachment) learn(hello peerapi.Hello, reply peerapi.ReserveReply, batch []*mapping) error {
 	if err := a.remembered(); err != nil {
 		return err
@@ -126,11 +156,9 @@ func (a *attachment) learn(hello peerapi.Hello, reply peerapi.ReserveReply, batc
 	}
 	a.frp = &reply.FRP
 	known := a.s.memory.at(a.up.Host, a.up.Port)
+	stranger := known.Pin != hello.Proxy.NodeID
 	known.Pin = hello.Proxy.NodeID
-	leases := make(map[string]kept, len(known.Leases))
-	for _, k := range known.Leases {
-		leases[k.Name] = k
-	}
+	leases := known.byName()
 	for _, m := range batch {
 		k := kept{Name: m.Name, Port: m.lease.Port, Signed: m.lease.Signed}
 		if m == a.maps[0] {
@@ -143,6 +171,10 @@ func (a *attachment) learn(hello peerapi.Hello, reply peerapi.ReserveReply, batc
 		if k, ok := leases[m.Name]; ok {
 			known.Leases = append(known.Leases, k)
 		}
+	}
+	if !stranger {
+		a.s.memory.keepSoon(known)
+		return nil
 	}
 	done := make(chan error, 1)
 	a.learnt = done
@@ -200,11 +232,17 @@ func (a *attachment) notGranted(batch []*mapping, err error) error {
 	case r.Code == peerapi.CodeNotAdmitted:
 		_ = a.link.down(err) // the link knocks again
 		return nil
-	case r.Code == peerapi.CodeRevoked, r.Code != peerapi.CodeUnavailable && !a.told:
+	case r.Code == peerapi.CodeRevoked, r.Code != peerapi.CodeUnavailable && !a.told && !batch[0].live:
 		return refusal(a.proxy(), a.s.key.ID(), err)
 	}
 	for _, m := range batch {
-		m.refused = "the reverse proxy gives no port: " + r.Message
+		m.refused, m.blame = "the reverse proxy gives no port: "+r.Message, NoPort
+		switch r.Code {
+		case peerapi.CodeQuota:
+			m.blame = Refused
+		case peerapi.CodeUnavailable:
+			m.blame = TimedOut // it asks to be asked again
+		}
 	}
 	return nil
 }

@@ -63,7 +63,12 @@ type reverseProxy struct {
 	token   identity.Token
 	reports map[identity.ID]*node
 	self    tables.ReverseProxy
-	telling sync.Mutex // one Notify at a time
+	traffic map[mappingOf]Traffic // as frps last listed it
+	rates   map[identity.ID]*rate
+	changed chan struct{} // closed when the rows were looked at again
+
+	leave   context.CancelCauseFunc // ends the role
+	telling sync.Mutex              // one Notify at a time
 }
 
 // ReverseProxy runs the role `--reverse-proxy` until ctx ends. A wanted stop
@@ -96,7 +101,8 @@ func ReverseProxy(ctx context.Context, o ReverseProxyOptions) error {
 	defer dir.Close()
 	r := &reverseProxy{
 		o: o, log: o.Log.With("component", "reverse proxy"), started: started, dir: dir,
-		hub: newHub(), wake: make(chan struct{}, 1), reports: make(map[identity.ID]*node),
+		hub: newHub(), wake: make(chan struct{}, 1), reports: make(map[identity.ID]*node), rates: make(map[identity.ID]*rate),
+		changed: make(chan struct{}),
 	}
 	version := make(chan error, 1)
 	go func() {
@@ -169,7 +175,7 @@ func (r *reverseProxy) openBook() error {
 		Secret: lease.Secret(secret),
 		Pool:   r.o.Ports,
 		Taken:  []uint16{r.o.FRPPort, r.o.ListenPort},
-		Open:   r.o.Open,
+		Open:   r.o.Open, MaxPorts: r.o.MaxPerNode,
 		Guard: func(proto tables.Protocol, port uint16, leaseID string, key []byte) (io.Closer, error) {
 			g, err := proof.Guard(proto, netip.AddrPortFrom(r.o.ListenHost, port), leaseID, key)
 			if err != nil && errPortInUse(err) {
@@ -234,6 +240,8 @@ func (r *reverseProxy) prepareFRPS(path string) error {
 
 // run brings the role up in order, waits, and takes it down in order.
 func (r *reverseProxy) run(ctx context.Context) error {
+	ctx, r.leave = context.WithCancelCause(ctx)
+	defer r.leave(nil)
 	base := context.WithoutCancel(ctx)
 	childCtx, stopChild := context.WithCancel(base)
 	defer stopChild()

@@ -47,6 +47,7 @@ type ReverseProxyOptions struct {
 	FRPPort       uint16           // where frpc logs in
 	Ports         tables.PortRange // the pool
 	Open          bool             // lend ports to any node
+	MaxPerNode    int              // ports; zero: 1,024, and 16 where it is open
 	Token         identity.Token   // zero: the one in the state directory, made at first start
 	Join          []discovery.Seed // ways into the mesh of reverse proxies
 	MeshToken     identity.Token   // of a private mesh; zero: the mesh is open
@@ -67,6 +68,8 @@ type ConnectOptions struct {
 	SwitchBack time.Duration
 	NoWait     bool // fail instead of waiting for an admission or a first proof
 	Maps       []Map
+	MapFiles   []string        // where mappings.toml may be; at most one of them is
+	Reload     <-chan struct{} // makes it read mappings.toml again; may be nil
 	// Listen is where the node's own port is bound: zero address 127.0.0.1,
 	// zero port one that is free here and at the proxy.
 	Listen netip.AddrPort
@@ -83,12 +86,13 @@ type Upstream struct {
 
 func (u Upstream) String() string { return net.JoinHostPort(u.Host, strconv.Itoa(int(u.Port))) }
 
-// Map is one --map: a local service that gets a port on the reverse proxy.
+// Map is one mapping that a user asks for: a local service that gets a port on
+// the reverse proxy.
 type Map struct {
-	Name   string
-	Type   tables.Protocol
-	Local  netip.AddrPort
-	Remote uint16 // 0: the proxy picks
+	Name   string          `json:"name"`
+	Type   tables.Protocol `json:"type"`
+	Local  netip.AddrPort  `json:"local"`
+	Remote uint16          `json:"remote,omitempty"` // 0: the proxy picks
 }
 
 // Notice is something the user should see: one of the types below.
@@ -138,6 +142,12 @@ type Chosen struct {
 	Standby bool
 }
 
+// Reloaded says how a reload of mappings.toml went.
+type Reloaded struct {
+	ReloadReply
+	Err error // nothing was changed
+}
+
 // Retrying says that the reverse proxy is out of reach and is tried again.
 type Retrying struct {
 	Proxy string
@@ -150,3 +160,4 @@ func (Knocked) notice()    {}
 func (Mapped) notice()     {}
 func (Retrying) notice()   {}
 func (Chosen) notice()     {}
+func (Reloaded) notice()   {}

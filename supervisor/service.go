@@ -54,12 +54,15 @@ func (r *reverseProxy) Hello(_ context.Context, peer peerapi.Peer) (peerapi.Hell
 	} else if err != nil {
 		return peerapi.Hello{}, err
 	}
-	return peerapi.Hello{Version: r.o.Version, Proxy: r.row(), Admitted: err == nil}, nil
+	return peerapi.Hello{Version: r.o.Version, Proxy: r.row(), Admitted: err == nil, MaxPorts: r.book.MaxPorts()}, nil
 }
 
 // Reserve grants ports and hands over what frpc needs to log in.
 func (r *reverseProxy) Reserve(_ context.Context, peer peerapi.Peer, req peerapi.ReserveRequest) (peerapi.ReserveReply, error) {
 	failpoint.Hit("proxy-reserving")
+	if err := r.mayReserve(peer.ID, time.Now()); err != nil {
+		return peerapi.ReserveReply{}, err
+	}
 	leases, err := r.book.Reserve(peer.ID, req)
 	if err != nil {
 		return peerapi.ReserveReply{}, err

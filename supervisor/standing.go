@@ -122,6 +122,13 @@ func (st *standing) all() []*attachment {
 	return list
 }
 
+// standsBy reports whether another attachment is the active one.
+func (st *standing) standsBy(a *attachment) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.active != nil && st.active != a
+}
+
 // lend notes which port a proxy lends to a mapping.
 func (st *standing) lend(m *mapping) {
 	st.mu.Lock()

@@ -84,6 +84,8 @@ func (r *reverseProxy) Report(ctx context.Context, peer peerapi.Peer, req peerap
 		if got.TTL == 0 {
 			continue
 		}
+		t := r.trafficOf(peer.ID, got.Row.Name)
+		reply.Rows[i].In, reply.Rows[i].Out, reply.Rows[i].Conns = t.In, t.Out, t.Connections
 		row, old := r.mapping(peer.Name, got.Row, req.Rows[i], got.Online, got.Reason, now)
 		claim := old.Public() != row.Public() || old.LocalAddress != row.LocalAddress || old.LeaseID != row.LeaseID || old.Standby != row.Standby
 		switch {
@@ -172,6 +174,7 @@ func (r *reverseProxy) observe(ctx context.Context) {
 	}
 	asked := time.Now()
 	var online []lease.Online
+	traffic := make(map[mappingOf]Traffic)
 	for _, proto := range []tables.Protocol{tables.TCP, tables.UDP} {
 		list, err := api.Proxies(ctx, proto.FRP())
 		if err != nil {
@@ -185,15 +188,25 @@ func (r *reverseProxy) observe(ctx context.Context) {
 			o := lease.Online{Name: p.Name, Type: proto, Port: p.RemotePort}
 			if id, name, ok := frpconf.ParseProxyName(p.Name); ok {
 				o.Node, o.Name = identity.ID(id), name
+				traffic[mappingOf{o.Node, name}] = Traffic{In: p.In, Out: p.Out, Connections: p.Conns}
 			}
 			online = append(online, o)
 		}
 	}
+	r.mu.Lock()
+	r.traffic = traffic
+	r.mu.Unlock()
 	found, err := r.book.Observe(asked, online)
 	if err != nil {
 		r.log.Error("writing the reservations", "err", err)
 	}
 	r.found(found)
+}
+
+func (r *reverseProxy) trafficOf(id identity.ID, name string) Traffic {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.traffic[mappingOf{id, name}]
 }
 
 func (r *reverseProxy) found(findings []lease.Finding) {
@@ -225,8 +238,23 @@ func (r *reverseProxy) watch(ctx context.Context) error {
 		beat()
 		r.observe(ctx)
 		r.review(time.Now())
+		r.tell()
 		timer.Reset(spread(watchEvery))
 	}
+}
+
+// next is closed once the rows were looked at again.
+func (r *reverseProxy) next() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
+
+func (r *reverseProxy) tell() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.changed)
+	r.changed = make(chan struct{})
 }
 
 // review marks the rows that no longer hold, and forgets those that are long over.

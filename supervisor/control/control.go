@@ -20,6 +20,7 @@ const (
 	maxReply     = 64 << 20 // their rows in one status have 5 MiB
 	readTimeout  = 5 * time.Second
 	replyTimeout = 10 * time.Second // revoking waits for a restart of frps
+	lastWords    = time.Second      // saying to those who wait that p2prc stops
 	maxPath      = 103              // of a unix socket's path, in bytes, on every system (sun_path)
 )
 
@@ -71,16 +72,29 @@ func (l localOnly) Accept() (net.Conn, error) {
 
 func mayAsk(uid, own int) bool { return uid == own || uid == 0 }
 
-// Serve answers on ln until ctx ends, then closes and removes the socket.
+// Serve answers on ln until ctx ends, which ends the contexts of all calls, then
+// closes and removes the socket.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	srv := &http.Server{
 		Handler:           http.MaxBytesHandler(h, maxBody),
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
-	stop := context.AfterFunc(ctx, func() { srv.Close() })
-	defer stop()
-	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			srv.Close()
+		}
+	})
+	err := srv.Serve(ln)
+	if !stop() {
+		<-ended
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("control socket: %w", err)
 	}
 	return nil

@@ -23,6 +23,7 @@ type Hello struct {
 	Version  string              `json:"version"`  // of p2prc
 	Proxy    tables.ReverseProxy `json:"proxy"`    // as the proxy describes itself
 	Admitted bool                `json:"admitted"` // the asking node may reserve
+	MaxPorts int                 `json:"max_ports,omitempty"`
 }
 
 // Want is one mapping a server asks a port for.
@@ -103,6 +104,9 @@ type RowReply struct {
 	TTL     Milliseconds `json:"ttl_ms"`           // 0: there is no such lease any more
 	Online  bool         `json:"online"`           // frps has it, under a lease that the gate admitted
 	Reason  string       `json:"reason,omitempty"` // why not, or why the lease is gone
+	In      int64        `json:"in,omitempty"`     // bytes and connections of today, as frps last counted
+	Out     int64        `json:"out,omitempty"`
+	Conns   int          `json:"conns,omitempty"`
 }
 
 // ReleaseRequest gives leases back: POST /v1/release. The reservations stay.
