@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"slices"
 
 	"p2prc/supervisor"
@@ -29,7 +30,7 @@ func (c *CLI) run(ctx context.Context, say *printer, getenv func(string) string)
 		}
 		defer socket.Close()
 	}
-	s := onSignals(ctx, func(leave bool) {
+	s := onSignals(ctx, service, func(leave bool) {
 		switch {
 		case leave:
 			say.note("leaving, the tunnels stay up")
@@ -58,9 +59,12 @@ func (c *CLI) run(ctx context.Context, say *printer, getenv func(string) string)
 	if c.StateDir != "" {
 		say.dirFlag = " --state-dir " + shellQuote(dir)
 	}
-	if service {
+	switch {
+	case service:
 		err = c.serve(s, say, socket, dir)
-	} else {
+	case c.named != "":
+		err = c.speak(s.ctx, say, dir)
+	default:
 		at := place{dir: dir, named: c.StateDir != ""}
 		if !at.named && getenv("P2PRC") == "" {
 			at.system = tables.SystemDir
@@ -109,6 +113,11 @@ func (c *CLI) serve(s stopping, say *printer, socket *notify.Socket, dir string)
 	}
 	defer beating(socket)()
 	if f.ReverseProxy {
+		go func() {
+			for range s.reload {
+				say.note("SIGHUP: a reverse proxy has nothing to read again")
+			}
+		}()
 		return supervisor.ReverseProxy(s.ctx, supervisor.ReverseProxyOptions{
 			Common:        common,
 			PublicAddress: f.PublicAddress.Addr,
@@ -117,6 +126,7 @@ func (c *CLI) serve(s stopping, say *printer, socket *notify.Socket, dir string)
 			FRPPort:       uint16(f.FRPPort),
 			Ports:         tables.PortRange(f.Ports),
 			Open:          f.Open,
+			MaxPerNode:    f.MaxPortsPerNode,
 			Token:         token,
 			Join:          seeds(f.Join),
 			MeshToken:     f.MeshToken.Token,
@@ -135,14 +145,16 @@ func (c *CLI) serve(s stopping, say *printer, socket *notify.Socket, dir string)
 		maps[i] = supervisor.Map(m)
 	}
 	return supervisor.Connect(s.ctx, supervisor.ConnectOptions{
-		Common:  common,
-		Proxies: ups,
-		Auto:    c.auto(),
-		Token:   token,
-		NoWait:  f.NoWait,
-		Maps:    maps,
-		Listen:  f.Listen.addrPort(),
-		FRPC:    c.FRPC,
+		Common:   common,
+		Proxies:  ups,
+		Auto:     c.auto(),
+		Token:    token,
+		NoWait:   f.NoWait,
+		Maps:     maps,
+		MapFiles: c.mapFiles(dir),
+		Reload:   s.reload,
+		Listen:   f.Listen.addrPort(),
+		FRPC:     c.FRPC,
 	})
 }
 
@@ -185,6 +197,18 @@ func (c *CLI) upstreams(t identity.Token) []supervisor.Upstream {
 // auto reports whether p2prc is to choose reverse proxies.
 func (c *CLI) auto() bool {
 	return slices.ContainsFunc(c.Flags.ConnectReverseProxy, func(u upstream) bool { return u.auto })
+}
+
+// mapFiles is where mappings.toml may be: in the state directory, or beside
+// the config file.
+func (c *CLI) mapFiles(dir string) []string {
+	files := []string{filepath.Join(dir, "mappings.toml")}
+	if c.settings.confPath != "" {
+		if beside := filepath.Join(filepath.Dir(c.settings.confPath), "mappings.toml"); beside != files[0] {
+			files = append(files, beside)
+		}
+	}
+	return files
 }
 
 // token is the one to admit nodes by or to join with, of --token or --token-file.

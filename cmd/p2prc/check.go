@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -14,6 +15,13 @@ import (
 // is meant for another command line, and is passed over.
 func (c *CLI) Validate(k *kong.Context) error {
 	on := c.flagsOn(k)
+	if c.named = c.verb(k); c.named != "" {
+		return c.checkVerb()
+	}
+	if c.Flags.MapPort != 0 { // P2PRC's way to say it
+		c.named = "map"
+		c.Map = mapVerb{Specs: []string{fmt.Sprint(c.Flags.MapPort)}, UDP: c.Flags.UDP, JSON: c.Flags.JSON, Timeout: mapTimeout}
+	}
 	chosen := fromDefault // where the action comes from, or the role of -s
 	for _, group := range []string{"action", "role", "token", "output"} {
 		rivals := inGroup(on, group)
@@ -47,6 +55,9 @@ func (c *CLI) checkValues() error {
 	f := &c.Flags
 	if err := tables.CheckName(string(c.Name)); err != nil && c.Name != "" && !f.ViewRPS && !f.ViewRPM {
 		return usage(nameHint, "--name: %w", err)
+	}
+	if f.MaxPortsPerNode < 0 || c.settings.source["max-ports-per-node"] != fromDefault && f.MaxPortsPerNode == 0 {
+		return usage("a node needs at least one", "--max-ports-per-node: %d is no number of ports", f.MaxPortsPerNode)
 	}
 	if f.ReverseProxy && f.listenPort() == uint16(f.FRPPort) {
 		return usage("give --listen or --frp-port another port", "the node port and the frp port are both %d", f.FRPPort)
@@ -118,6 +129,7 @@ var example = map[string]string{
 	"reverse-proxy":         "p2prc -s --reverse-proxy",
 	"connect-reverse-proxy": "p2prc -s --connect-reverse-proxy HOST",
 	"view-rps":              "p2prc --view-rps",
+	"map-port":              "p2prc --map-port 3000",
 }
 
 func (c *CLI) lonely(flag *kong.Flag) error {

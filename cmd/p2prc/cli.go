@@ -30,6 +30,15 @@ type CLI struct {
 	Help             helpFlag `short:"h" group:"common" help:"Print this help."`
 	Flags            command  `cmd:"" default:"withargs" hidden:""`
 
+	Map    mapVerb    `cmd:"" help:"Map more services and print what to dial once it is proved. SPEC is as in --map, or a range: 6000-6010, 8000-8004:21000-21004."`
+	Unmap  unmapVerb  `cmd:"" help:"Drop mappings of p2prc map, by name, port or range of ports."`
+	Wait   waitVerb   `cmd:"" help:"Wait until mappings are up, or down."`
+	Status statusVerb `cmd:"" help:"Show the node, frp, the mappings; trouble first."`
+	Logs   logsVerb   `cmd:"" help:"Print what frpc or frps wrote."`
+	Reload reloadVerb `cmd:"" help:"Read mappings.toml again, as SIGHUP does."`
+	Leave  leaveVerb  `cmd:"" help:"End p2prc while its tunnels stay up, as SIGUSR2 does."`
+
+	named    string            `kong:"-"` // the verb, if any
 	settings *settings         `kong:"-"`
 	app      *kong.Application `kong:"-"` // this grammar, as kong read it
 }
@@ -46,6 +55,7 @@ type command struct {
 	FRPPort             port       `name:"frp-port" with:"reverse-proxy" default:"7000" placeholder:"N" group:"run" help:"Let frpc log in on this port. Default: 7000."`
 	Ports               pool       `with:"reverse-proxy" default:"20000-29999" placeholder:"FIRST-LAST" group:"run" help:"Lend these ports. Default: 20000-29999."`
 	Open                bool       `with:"reverse-proxy" group:"run" help:"Lend ports to anyone, a few to each."`
+	MaxPortsPerNode     int        `with:"reverse-proxy" placeholder:"N" group:"run" help:"Lend at most N ports to a node. Default: 1024, with --open 16."`
 
 	Join      []seed `with:"reverse-proxy" placeholder:"HOST" group:"run" help:"Join the mesh of the reverse proxy at HOST or HOST:PORT. Repeatable; once in, a restart needs none."`
 	MeshToken token  `with:"reverse-proxy" placeholder:"T" group:"run" help:"Be in a private mesh: only who knows the token gets in."`
@@ -59,11 +69,14 @@ type command struct {
 	AddServer        seed `aliases:"as" xor:"action" placeholder:"HOST" group:"peers" help:"Get to know the node at HOST or HOST:PORT, and what it knows (--as)."`
 	UpdateServerList bool `aliases:"us" xor:"action" group:"peers" help:"Ask the nodes that are known what there is now (--us)."`
 
-	JSON      bool       `name:"json" xor:"output" with:"view-rps,view-rpm,list-servers" group:"view" help:"Print the rows as JSON (--output json)."`
+	JSON      bool       `name:"json" xor:"output" with:"view-rps,view-rpm,list-servers,map-port" group:"view" help:"Print the rows as JSON (--output json)."`
 	Output    outputForm `short:"o" xor:"output" values:"table,wide,json" with:"view-rps,view-rpm,list-servers" placeholder:"FORM" group:"view" help:"Print a table (default), a wide one with more columns, or json."`
 	NoHeaders bool       `with:"view-rps,view-rpm,list-servers" group:"view" help:"Leave out the line with the column names."`
 	State     []rowState `with:"view-rps,view-rpm,list-servers" enum:"up,down,waiting" placeholder:"STATE" group:"view" help:"Show only rows that are up, down or waiting. Repeatable."`
 	Watch     bool       `short:"w" with:"view-rps,view-rpm" group:"view" help:"Go on, and show what changes: on a terminal the table, on a pipe each row that changed, as JSON the whole list on one line. Ctrl-C ends."`
+
+	MapPort port `name:"map-port" aliases:"mp" xor:"action" placeholder:"PORT" group:"live" help:"Map this port, as P2PRC spells it (--mp): p2prc map PORT."`
+	UDP     bool `name:"udp" with:"map-port" group:"live" help:"Map UDP."`
 
 	Allow       nodeID `xor:"action" placeholder:"ID" group:"admit" help:"Admit the node with this ID."`
 	Revoke      nodeID `xor:"action" placeholder:"ID" group:"admit" help:"Shut out the node with this ID."`
@@ -81,6 +94,7 @@ func (c *CLI) BeforeResolve(k *kong.Context) error {
 		path = cmp.Or(getenv("P2PRC_CONFIG"), findConfig(getenv, s.root))
 		asked = getenv("P2PRC_CONFIG") != ""
 	}
+	s.confPath = path
 	if path != "" {
 		file, err := readConfig(path, asked, k.Model)
 		if err != nil {

@@ -59,6 +59,7 @@ var exitOfKind = map[supervisor.Kind]int{
 	supervisor.NothingListens:   exitNothingListens,
 	supervisor.ChildDying:       exitChildDying,
 	supervisor.StateHeld:        exitStateHeld,
+	supervisor.TimedOut:         exitTimeout,
 }
 
 // errInterrupted ends a command that a signal cut short.

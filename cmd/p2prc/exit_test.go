@@ -53,7 +53,7 @@ func TestExitCode_everyKindHasACodeInTheTable(t *testing.T) {
 		}
 		known[e.code] = true
 	}
-	for kind := supervisor.Other; kind <= supervisor.StateHeld; kind++ {
+	for kind := supervisor.Other; kind <= supervisor.TimedOut; kind++ {
 		code, ok := exitOfKind[kind]
 		if !ok || !known[code] {
 			t.Errorf("kind %d has the code %d, which is in no table", kind, code)

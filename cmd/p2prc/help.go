@@ -24,6 +24,7 @@ address. It runs frp, proves every mapping from outside, and lists what works.`
 var usageLines = []string{
 	"p2prc -s --reverse-proxy [flags]",
 	"p2prc -s --connect-reverse-proxy HOST [flags]",
+	"p2prc map SPEC... | unmap NAME... | wait NAME... | status | logs",
 	"p2prc --view-rps | --view-rpm [--json] [--watch]",
 	"p2prc --allow ID | --revoke ID | --revoke-token | --join-string",
 }
@@ -32,6 +33,7 @@ var examples = []struct{ command, what string }{
 	{"p2prc -s --reverse-proxy", "on the public host"},
 	{"p2prc -s --connect-reverse-proxy 203.0.113.7", "on the host behind NAT"},
 	{"p2prc -s --connect-reverse-proxy 203.0.113.7 --map ssh=22 --map 5353/udp", "with services of its own"},
+	{"p2prc map web=3000 6000-6010", "on the node that runs already"},
 	{"p2prc --view-rpm", "which mappings are there?"},
 }
 
@@ -41,13 +43,15 @@ config file: --config, or /etc/p2prc/p2prc.toml as root, or else
 $XDG_CONFIG_HOME/p2prc/p2prc.toml. A flag beats a variable, and that the file.
 
 Ctrl-C or SIGTERM takes the tunnels down in order. SIGUSR2 ends p2prc alone: the
-tunnels stay up, and the next start takes them over.
+tunnels stay up, and the next start takes them over. SIGHUP reads mappings.toml
+again, but ends a p2prc whose terminal is gone.
 `
 
 var helpGroups = []struct{ key, title string }{
 	{"run", "Run"},
 	{"peers", "Other nodes (with a p2prc running here or not)"},
 	{"view", "View"},
+	{"live", "Map on the running node, as P2PRC spells it"},
 	{"admit", "Admit (at the reverse proxy, running or not)"},
 	{"common", "Common"},
 }

@@ -64,9 +64,61 @@ func parseMap(spec string) (supervisor.Map, error) {
 	}
 	m.Local = netip.AddrPortFrom(host, port)
 	if !named {
-		m.Name = defaultMapName(m)
+		m.Name = m.DefaultName()
 	}
 	return m, nil
+}
+
+// parseMaps is parseMap for SPECs with ranges: LOCAL and REMOTE may be
+// FIRST-LAST, of one length. A name gets the local port behind it.
+func parseMaps(spec string) ([]supervisor.MapSpec, error) {
+	name, rest, named := strings.Cut(spec, "=")
+	if !named {
+		rest = spec
+	} else if err := tables.CheckName(name); err != nil {
+		return nil, err
+	}
+	rest, proto, hasProto := strings.Cut(rest, "/")
+	if !strings.Contains(rest, "-") {
+		m, err := parseMap(spec)
+		return []supervisor.MapSpec{{Map: m, Named: named}}, err
+	}
+	if hasProto {
+		proto = "/" + proto
+	}
+	host := ""
+	if first, ports, more := strings.Cut(rest, ":"); more && strings.Trim(first, "0123456789-") != "" {
+		host, rest = first+":", ports
+	}
+	localText, remoteText, hasRemote := strings.Cut(rest, ":")
+	local, err := tables.ParsePortRange(localText)
+	if err != nil {
+		return nil, err
+	}
+	remote := tables.PortRange{}
+	if hasRemote {
+		if remote, err = tables.ParsePortRange(remoteText); err != nil {
+			return nil, err
+		}
+		if remote.Len() != local.Len() {
+			return nil, fmt.Errorf("%s has %d ports and %s has %d", local, local.Len(), remote, remote.Len())
+		}
+	}
+	maps := make([]supervisor.MapSpec, local.Len())
+	for i := range maps {
+		one := fmt.Sprintf("%s%d", host, int(local.First)+i)
+		if hasRemote {
+			one += fmt.Sprintf(":%d", int(remote.First)+i)
+		}
+		if named {
+			one = fmt.Sprintf("%s-%d=%s", name, int(local.First)+i, one)
+		}
+		if maps[i].Map, err = parseMap(one + proto); err != nil {
+			return nil, err
+		}
+		maps[i].Named = named
+	}
+	return maps, nil
 }
 
 // splitHost takes the HOST off "HOST:LOCAL[:REMOTE]". What looks like a port
@@ -90,15 +142,6 @@ func splitHost(s string) (host netip.Addr, ports string, err error) {
 	}
 	host, err = parseIPv4(first)
 	return host, rest, err
-}
-
-// defaultMapName is stable, so that the same --map keeps its port.
-func defaultMapName(m supervisor.Map) string {
-	if m.Local.Addr() == loopback {
-		return fmt.Sprintf("%s-%d", m.Type.FRP(), m.Local.Port())
-	}
-	host := strings.ReplaceAll(m.Local.Addr().String(), ".", "-")
-	return fmt.Sprintf("%s-%s-%d", m.Type.FRP(), host, m.Local.Port())
 }
 
 // checkMaps refuses two mappings that want the same thing.

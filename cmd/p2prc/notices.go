@@ -29,6 +29,12 @@ func (p *printer) notice(n supervisor.Notice) {
 		}
 		p.note("%s %s (%s) of %d: %s away, %d leases, %d ports free; %s",
 			what, n.Name, n.Proxy, n.Of, milliseconds(float64(n.Latency.Microseconds())/1000, " ms"), n.Load, n.Free, n.Why)
+	case supervisor.Reloaded:
+		if n.Err != nil {
+			p.fail(n.Err)
+		} else {
+			p.reloaded(n.ReloadReply)
+		}
 	case supervisor.Retrying:
 		text := fmt.Sprintf("%s: %v", n.Proxy, n.Err)
 		if text != p.retrying {

@@ -52,6 +52,21 @@ func actAsOwner(dir string) error {
 	return nil
 }
 
+// terminalGone tells, when asked, whether the terminal is gone that this process
+// had at first. The kernel takes it away from the whole session before anyone
+// gets SIGHUP for it.
+func terminalGone() func() bool {
+	has := func() bool {
+		f, err := os.OpenFile("/dev/tty", os.O_RDONLY|syscall.O_NOCTTY, 0)
+		if err == nil {
+			f.Close()
+		}
+		return err == nil
+	}
+	had := has()
+	return func() bool { return had && !has() }
+}
+
 // inJournal compares f with what systemd says goes to its journal: "device:inode"
 // (systemd.exec(5), $JOURNAL_STREAM). The variable alone says nothing, children
 // with other files inherit it.

@@ -21,5 +21,8 @@ func unread(io.Writer) bool { return false }
 // actAsOwner has nothing to do: files belong to whom their directory does.
 func actAsOwner(string) error { return nil }
 
+// terminalGone holds for a console that is closed: the only SIGHUP there is here.
+func terminalGone() func() bool { return func() bool { return true } }
+
 // inJournal is for systemd, which is not here.
 func inJournal(*os.File, string) bool { return false }

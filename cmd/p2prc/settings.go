@@ -28,8 +28,10 @@ type settings struct {
 	lookup func(string) (string, bool) // of the environment
 	root   bool                        // changes where the config file is looked for
 	file   configFile
-	source map[string]source // by flag name, of what was taken
-	last   string            // where the last value came from, for a wrong one
+
+	confPath string            // where the config file is looked for
+	source   map[string]source // by flag name, of what was taken
+	last     string            // where the last value came from, for a wrong one
 }
 
 // Validate is part of kong.Resolver: the file was checked when it was read.
@@ -92,9 +94,9 @@ func (s *settings) spelling(flag *kong.Flag) string {
 }
 
 // isSetting leaves out what only makes sense on a command line. Images often
-// carry a $P2PRC_VERSION of their own.
+// carry a $P2PRC_VERSION of their own, and a variable that unmaps --all is a trap.
 func isSetting(flag *kong.Flag) bool {
-	return !slices.Contains([]string{"help", "version", "config", "completion", "man"}, flag.Name)
+	return !slices.Contains([]string{"help", "version", "config", "completion", "man"}, flag.Name) && !(flag.Group != nil && flag.Group.Key == "live")
 }
 
 func envName(flag *kong.Flag) string {

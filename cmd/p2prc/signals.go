@@ -11,14 +11,19 @@ import (
 
 // stopping is how signals end a command.
 type stopping struct {
-	ctx   context.Context // ends with the first signal; its cause is supervisor.ErrLeave for SIGUSR2
-	abort <-chan struct{} // closed by the second
-	done  func()
+	ctx    context.Context // ends with the first signal; its cause is supervisor.ErrLeave for SIGUSR2
+	abort  <-chan struct{} // closed by the second
+	reload <-chan struct{} // gets what SIGHUP asks of a service; closed by done
+	done   func()
 }
 
 // onSignals watches for signals until done is called. said is told of the
 // first one. The third ends the process at once.
-func onSignals(parent context.Context, said func(leave bool)) stopping {
+//
+// SIGHUP makes a service read its mappings again, as daemons do, unless it
+// comes because the terminal that p2prc was started from is gone: then it is
+// one of those that stop it.
+func onSignals(parent context.Context, service bool, said func(leave bool)) stopping {
 	ctx, cancel := context.WithCancelCause(parent)
 	abort := make(chan struct{})
 	signals := make(chan os.Signal, 4)
@@ -30,15 +35,24 @@ func onSignals(parent context.Context, said func(leave bool)) stopping {
 	if !signal.Ignored(syscall.SIGHUP) {
 		signal.Notify(signals, syscall.SIGHUP)
 	}
+	reload := make(chan struct{}, 1)
+	hungUp := terminalGone()
 	quit, gone := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(gone)
-		for n := 1; n <= 2; n++ {
+		for n := 1; n <= 2; {
 			select {
 			case <-quit:
 				return
 			case sig := <-signals:
-				if n == 2 {
+				if sig == syscall.SIGHUP && service && !hungUp() {
+					select {
+					case reload <- struct{}{}:
+					default: // one is to be done already
+					}
+					continue
+				}
+				if n++; n > 2 {
 					close(abort)
 					continue
 				}
@@ -53,10 +67,11 @@ func onSignals(parent context.Context, said func(leave bool)) stopping {
 		}
 		signal.Stop(signals)
 	}()
-	return stopping{ctx: ctx, abort: abort, done: func() {
+	return stopping{ctx: ctx, abort: abort, reload: reload, done: func() {
 		signal.Stop(signals)
 		close(quit)
 		<-gone
+		close(reload)
 		cancel(nil)
 	}}
 }

@@ -36,12 +36,11 @@ func TestOnSignals(t *testing.T) {
 	}{
 		{"Ctrl-C", syscall.SIGINT, context.Canceled},
 		{"SIGTERM", syscall.SIGTERM, context.Canceled},
-		{"the terminal hangs up", syscall.SIGHUP, context.Canceled},
 		{"leave", syscall.SIGUSR2, supervisor.ErrLeave},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			said := make(chan bool, 1)
-			s := onSignals(context.Background(), func(leave bool) { said <- leave })
+			s := onSignals(context.Background(), true, func(leave bool) { said <- leave })
 			defer s.done()
 			raise(t, tt.first)
 			await(t, s.ctx.Done(), "the first signal ends the context")
@@ -62,8 +61,27 @@ func TestOnSignals(t *testing.T) {
 	}
 }
 
+// SIGHUP makes a service read its mappings again; a command it ends.
+func TestOnSignals_hangup(t *testing.T) {
+	s := onSignals(context.Background(), true, func(bool) { t.Error("it stops") })
+	raise(t, syscall.SIGHUP)
+	select {
+	case <-s.reload:
+	case <-time.After(10 * time.Second):
+		t.Error("nothing is read again")
+	}
+	if s.ctx.Err() != nil {
+		t.Error("the context has ended")
+	}
+	s.done()
+	s = onSignals(context.Background(), false, func(bool) {})
+	defer s.done()
+	raise(t, syscall.SIGHUP)
+	await(t, s.ctx.Done(), "a command ends")
+}
+
 func TestOnSignals_done(t *testing.T) {
-	s := onSignals(context.Background(), func(bool) { t.Error("there was no signal") })
+	s := onSignals(context.Background(), true, func(bool) { t.Error("there was no signal") })
 	s.done()
 	if s.ctx.Err() == nil {
 		t.Error("the context lives on")
