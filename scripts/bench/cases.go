@@ -18,6 +18,7 @@ var cases = []benchCase{
 	{"proxy", "start of a reverse proxy", startingProxy},
 	{"thousand", "start of a server with 1,000 mappings", startThousand},
 	{"recover", "recovery of a killed frpc or frps", recovery},
+	{"live", "mapping and unmapping on a running node", live},
 	{"idle", "memory and idle CPU", idle},
 	{"traffic", "traffic through a mapping", traffic},
 }

@@ -19,6 +19,7 @@ type proxyNode struct {
 	*process
 	dir           string
 	port, frpPort int
+	extra         []string // arguments
 }
 
 // newProxy prepares a reverse proxy that never ran.
@@ -38,9 +39,14 @@ func (w *world) newProxy() (*proxyNode, error) {
 // run starts it and says how long it took until its node port answered and its
 // frps accepted.
 func (n *proxyNode) run(ctx context.Context, w *world) (took time.Duration, err error) {
-	n.process, err = w.start("p2prc-proxy", w.bin.p2prc, "-s", "--reverse-proxy",
-		"--public-address", host, "--listen", at(n.port), "--frp-port", strconv.Itoa(n.frpPort),
-		"--ports", pool, "--state-dir", n.dir, "--frps", w.bin.frps)
+	args := append([]string{
+		"-s", "--reverse-proxy", "--public-address", host, "--listen", at(n.port), "--frp-port", strconv.Itoa(n.frpPort),
+		"--state-dir", n.dir, "--frps", w.bin.frps,
+	}, n.extra...)
+	if len(n.extra) == 0 {
+		args = append(args, "--ports", pool)
+	}
+	n.process, err = w.start("p2prc-proxy", w.bin.p2prc, args...)
 	if err != nil {
 		return 0, err
 	}

@@ -56,6 +56,7 @@ type barePair struct {
 	frps   *bareFRPS
 	frpc   *process
 	conf   string // of frpc
+	admin  int    // its port, where it has one
 	public []int
 }
 
