@@ -174,8 +174,13 @@ func send[In any](ctx context.Context, socket, path string, in In) (body io.Read
 	}
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			short, done, err := reach(socket)
+			if err != nil {
+				return nil, &net.OpError{Op: "dial", Net: "unix", Err: err}
+			}
+			defer done()
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
+			return d.DialContext(ctx, "unix", short)
 		},
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://p2prc"+path, bytes.NewReader(text))

@@ -35,26 +35,41 @@ var (
 // Listen makes the socket, 0600. The caller holds the state directory's lock,
 // so a socket that is there already belongs to nobody.
 func Listen(path string) (net.Listener, error) {
-	if len(path) > maxPath {
-		return nil, fmt.Errorf("control socket %s: the path has %d bytes, a unix socket takes %d: use a shorter state directory", path, len(path), maxPath)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	ln, err := net.Listen("unix", path)
+	short, done, err := reach(path)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
+	defer done()
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	ln.SetUnlinkOnClose(false) // short may lead nowhere by then
 	if err := os.Chmod(path, 0o600); err != nil {
 		ln.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	return localOnly{ln}, nil
+	return localOnly{ln, path}, nil
 }
 
 // localOnly hangs up on everybody but the user that p2prc runs as, and root:
 // the mode of the socket says so too, but not every system looks at it.
-type localOnly struct{ net.Listener }
+type localOnly struct {
+	net.Listener
+	path string
+}
+
+// Close removes the socket as well.
+func (l localOnly) Close() error {
+	err := l.Listener.Close()
+	if rerr := os.Remove(l.path); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+		return errors.Join(err, rerr)
+	}
+	return err
+}
 
 func (l localOnly) Accept() (net.Conn, error) {
 	for {
