@@ -66,6 +66,7 @@ type frps struct {
 	mu      sync.Mutex // guards the rest
 	proc    *child.Process
 	api     *admin.FRPS
+	changed chan struct{} // closed when proc is another one; nil: nobody waits
 	adopted bool
 	vitals  vitals
 }
@@ -87,6 +88,10 @@ func (f *frps) set(proc *child.Process, a child.Admin) {
 	f.proc, f.api = proc, nil
 	if proc != nil {
 		f.api = frpsAPI(a)
+	}
+	if f.changed != nil {
+		close(f.changed)
+		f.changed = nil
 	}
 }
 
@@ -152,11 +157,11 @@ func (f *frps) Serve(ctx context.Context) error {
 		} else if err := proc.Stop(ctx); err != nil {
 			return f.end(err)
 		}
-		f.set(nil, child.Admin{})
 		delay := f.backoff.Next(proc.Exit().Ran)
 		f.vitals.failed(errText(err))
 		f.log.Warn("frps ended", "err", err, "took", delay)
 		f.starting()
+		f.set(nil, child.Admin{})
 		select {
 		case <-ctx.Done():
 			return nil
@@ -333,16 +338,29 @@ func (f *frps) stop(ctx context.Context, proc *child.Process) error {
 	return proc.Stop(stopping)
 }
 
-// restart ends the running frps; Serve starts the next. All tunnels are back
-// in about 1.4 s (0.65.0): frp has no other way to throw a node out.
+// restart ends the running frps, and returns once everything knows that it is
+// gone; Serve starts the next. All tunnels are back in about 1.4 s (0.65.0): frp
+// has no other way to throw a node out.
 func (f *frps) restart(ctx context.Context) error {
 	f.mu.Lock()
 	proc := f.proc
+	if f.changed == nil {
+		f.changed = make(chan struct{})
+	}
+	changed := f.changed
 	f.mu.Unlock()
 	if proc == nil {
 		return nil
 	}
-	return proc.Stop(ctx)
+	if err := proc.Stop(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func ended(proc *child.Process) bool {

@@ -228,7 +228,11 @@ func (r *reverseProxy) prepareFRPS(path string) error {
 			Allow:     []frpconf.Range{{First: r.o.Ports.First, Last: r.o.Ports.Last}},
 			Keepalive: keepalive,
 		},
-		starting: func() { r.found(r.book.FRPSGone()); r.poke() },
+		starting: func() {
+			r.found(r.book.FRPSGone())
+			r.review(time.Now()) // before anybody can be told that it was done
+			r.poke()
+		},
 		back: func() {
 			r.hub.broadcast(peerapi.Event{Kind: peerapi.EventFRPSUp})
 			r.poke()

@@ -125,8 +125,9 @@ func (s *Store) Wanted() []Wanted {
 // Note takes over what was measured about rows: for a mapping its state,
 // reason, proof and lease end; for a reverse proxy its state, reason, proof,
 // latency and free ports; for a reservation when its port was last proved. It
-// is in memory at once and in the table files within a second of Serve; a crash
-// forgets it. A note never makes or drops a row, and one about a row that has
+// is in memory at once and in the table files within a second of Serve, or before
+// Note returns if a row is not up any more and the tables are small: nobody
+// should read for a second what does not hold. A crash forgets it. A note never makes or drops a row, and one about a row that has
 // got another lease, address or port in the meantime is void: it was measured
 // on something else.
 func (s *Store) Note(b Batch) {
@@ -135,12 +136,15 @@ func (s *Store) Note(b Batch) {
 		s.mu.Unlock()
 		return
 	}
-	m, errM := measureAll(&s.mappings, b.Mappings)
-	p, errP := measureAll(&s.proxies, b.Proxies)
-	_, errR := measureAll(&s.reservations, b.Reservations)
+	m, fellM, errM := measureAll(&s.mappings, b.Mappings)
+	p, fellP, errP := measureAll(&s.proxies, b.Proxies)
+	_, _, errR := measureAll(&s.reservations, b.Reservations)
 	s.ipStale = s.ipStale || m || p
 	s.mu.Unlock()
-	if m || p {
+	switch {
+	case fellM || fellP:
+		s.flushSmall()
+	case m || p:
 		s.wake()
 	}
 	if err := errors.Join(errM, errP, errR); err != nil {
@@ -148,7 +152,7 @@ func (s *Store) Note(b Batch) {
 	}
 }
 
-func measureAll[K comparable, R any](t *table[K, R], rows []R) (changed bool, err error) {
+func measureAll[K comparable, R any](t *table[K, R], rows []R) (changed, fell bool, err error) {
 	var errs []error
 	for _, r := range rows {
 		r, err := t.check(r)
@@ -156,9 +160,10 @@ func measureAll[K comparable, R any](t *table[K, R], rows []R) (changed bool, er
 			errs = append(errs, err)
 			continue
 		}
-		changed = t.measure(r) || changed
+		c, f := t.measure(r)
+		changed, fell = changed || c, fell || f
 	}
-	return changed, errors.Join(errs...)
+	return changed, fell, errors.Join(errs...)
 }
 
 // wake tells Serve that a snapshot is due.

@@ -69,19 +69,24 @@ func (t *table[K, R]) remove(key K) {
 }
 
 // measure takes over what was measured about a row, if it is still the row
-// that it was measured on, and tells whether that changed anything.
-func (t *table[K, R]) measure(r R) bool {
+// that it was measured on, and tells whether that changed anything, and whether the row
+// is no longer up thereby.
+func (t *table[K, R]) measure(r R) (changed, fell bool) {
 	old, known := t.rows[t.key(r)]
 	if !known {
-		return false
+		return false, false
 	}
 	row, same := t.note(old.row, r)
 	if !same || any(row) == any(old.row) {
-		return false
+		return false, false
 	}
 	t.rows[t.key(r)] = &entry[R]{row: row}
 	t.changed = true
-	return true
+	if t.proof == nil {
+		return true, false
+	}
+	was := old.row
+	return true, *t.proof(&was).state == Up && *t.proof(&row).state != Up
 }
 
 // at is the row that the table shows for a key.

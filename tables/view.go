@@ -56,41 +56,68 @@ func read[K comparable, R any](dir string, now time.Time, k *kind[K, R]) (View[R
 	v.Left = v.Left && !running
 	for i := range v.Rows {
 		p := k.proof(&v.Rows[i])
-		tended := running || v.Left
-		keepPromise(p, now, tended, v.WrittenAt)
+		by := nobody
+		switch {
+		case running:
+			by = aP2PRC
+		case v.Left:
+			by = itsLeases
+		}
+		keepPromise(p, now, by, v.WrittenAt)
 		if *p.state == Up {
-			v.Until = sooner(v.Until, promiseEnds(p, tended, v.WrittenAt))
+			v.Until = sooner(v.Until, promiseEnds(p, by, v.WrittenAt))
 		}
 	}
 	return v, nil
 }
 
-// heardFor is how long a row of another node is believed that nobody updates: as
-// long as a heartbeat of its reverse proxy.
-const heardFor = 40 * time.Second
+// How long a row is believed that nobody updates.
+const (
+	// heardFor is for one of another node: as long as a heartbeat of its proxy.
+	heardFor = 40 * time.Second
+
+	// provedFor is for an own mapping while a p2prc runs, which proves it anew
+	// every 15 s: that p2prc hangs, or its disk is full.
+	provedFor = 2 * time.Minute
+)
+
+// tender is who looks after the rows of a directory.
+type tender int
+
+const (
+	nobody    tender = iota
+	itsLeases        // p2prc left on purpose: the tunnels stay up
+	aP2PRC           // that runs
+)
 
 // keepPromise makes a row wait whose proof does not hold now. heard is when the
 // table was written.
-func keepPromise(p proof, now time.Time, tended bool, heard time.Time) {
+func keepPromise(p proof, now time.Time, by tender, heard time.Time) {
+	over := promiseEnds(p, by, heard)
 	switch {
-	case p.learned && !tended:
-		if now.Sub(heard) > heardFor {
+	case p.learned && by == nobody:
+		if !now.Before(over) {
 			p.withdraw("last heard of " + stampText(heard) + "; p2prc --update-server-list asks anew")
 		}
 	case !p.leaseUntil.IsZero() && !now.Before(p.leaseUntil):
 		p.withdraw("its lease ended at " + stampText(p.leaseUntil))
-	case !tended && p.verifiedAt.IsZero():
+	case by == nobody && p.verifiedAt.IsZero():
 		p.withdraw("p2prc is not running here")
-	case !tended:
+	case by == nobody:
 		p.withdraw("p2prc is not running here; last proved " + stampText(p.verifiedAt))
+	case !over.IsZero() && !now.Before(over):
+		p.withdraw("p2prc has not written a proof since " + stampText(p.verifiedAt) + ": it hangs, or its disk is full")
 	}
 }
 
 // promiseEnds is when keepPromise will make a row wait that is up now and does
 // not change; zero: never.
-func promiseEnds(p proof, tended bool, heard time.Time) time.Time {
-	if p.learned && !tended {
+func promiseEnds(p proof, by tender, heard time.Time) time.Time {
+	switch {
+	case p.learned && by == nobody:
 		return heard.Add(heardFor + 1)
+	case by == aP2PRC && !p.learned && !p.leaseUntil.IsZero() && !p.verifiedAt.IsZero():
+		return sooner(p.leaseUntil, p.verifiedAt.Add(provedFor))
 	}
 	return p.leaseUntil
 }

@@ -37,11 +37,12 @@ func TestRead_keepsThePromiseAtReadingTime(t *testing.T) {
 	down.State, down.Reason, down.LeaseUntil = Down, "the tunnel does not answer", t0
 	unproved := aMapping(3)
 	unproved.VerifiedAt = time.Time{}
-	inTime, late := t0.Add(time.Minute), t0.Add(10*time.Minute)
+	inTime, hung, late := t0.Add(time.Minute), t0.Add(provedFor), t0.Add(10*time.Minute)
 	const (
 		ended   = "its lease ended at 2026-11-22T10:10:00Z"
 		idle    = "p2prc is not running here; last proved 2026-11-22T10:00:00Z"
 		nothing = "p2prc is not running here"
+		hangs   = "p2prc has not written a proof since 2026-11-22T10:00:00Z: it hangs, or its disk is full"
 	)
 	for _, tt := range []struct {
 		name string
@@ -50,6 +51,7 @@ func TestRead_keepsThePromiseAtReadingTime(t *testing.T) {
 		want []string // of an up, a down and an unproved mapping, and an up proxy; empty: up
 	}{
 		{"running", running, inTime, []string{"", down.Reason, "", ""}},
+		{"running, and no proof comes", running, hung, []string{hangs, down.Reason, "", ""}},
 		{"running, lease over", running, late, []string{ended, down.Reason, ended, ""}},
 		{"left on purpose", left, inTime, []string{"", down.Reason, "", ""}},
 		{"left on purpose, lease over", left, late, []string{ended, down.Reason, ended, ""}},

@@ -28,7 +28,7 @@ func TestWatch(t *testing.T) {
 	s := openStore(t, dir, Options{})
 	look("a p2prc came", true, 0)
 	m := aMapping(1)
-	m.State, m.Reason, m.LeaseUntil = Up, "", now.Add(time.Hour)
+	m.State, m.Reason, m.LeaseUntil, m.VerifiedAt = Up, "", now.Add(time.Minute), now
 	if err := s.Commit(Batch{Mappings: []Mapping{m}}); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestWatch(t *testing.T) {
 	if v := look("the lease ended, no file changed", true, 1); v.Rows[0].State != Waiting {
 		t.Errorf("%+v", v.Rows[0])
 	}
-	now = now.Add(-time.Minute)
+	now = now.Add(-time.Second)
 	if err := dir.Close(); err != nil { // as a kill -9 drops the lock
 		t.Fatal(err)
 	}
