@@ -47,9 +47,9 @@ func (c *choice) avoided(id identity.ID) bool {
 
 // candidate is a reverse proxy that would let this node in, as far as can be told.
 type candidate struct {
-	discovery.Proxy
-	known bool   // it did so before: ports are reserved there
-	why   string // it would
+	discovery.Known
+	before bool   // it did so before: ports are reserved there
+	why    string // it would
 }
 
 // candidates are the reverse proxies to choose from, best first: those that this
@@ -58,9 +58,9 @@ type candidate struct {
 func (s *server) candidates() []candidate {
 	var out []candidate
 	for _, p := range s.discovery.Proxies() {
-		c := candidate{Proxy: p, known: s.memory.knows(p.Record.Owner)}
+		c := candidate{Known: p, before: s.memory.knows(p.Record.Owner)}
 		switch {
-		case c.known:
+		case c.before:
 			c.why = "it let this node in before"
 		case p.Proxy.Admission == tables.AdmitOpen:
 			c.why = "it is open to all"
@@ -77,7 +77,7 @@ func (s *server) candidates() []candidate {
 	slices.SortStableFunc(out, func(a, b candidate) int {
 		return cmp.Or(
 			cmp.Compare(a.Latency/latencyStep, b.Latency/latencyStep),
-			-cmp.Compare(btoi(a.known), btoi(b.known)),
+			-cmp.Compare(btoi(a.before), btoi(b.before)),
 			cmp.Compare(a.Load(), b.Load()),
 		)
 	})
@@ -93,7 +93,7 @@ func btoi(b bool) int {
 
 // upstream is how the candidate is reached.
 func (s *server) upstream(c candidate) Upstream {
-	at := c.Proxy.Proxy.NodeAddress()
+	at := c.Proxy.NodeAddress()
 	return Upstream{Host: at.Addr().String(), Port: at.Port(), Pin: c.Record.Owner, Token: s.o.Token}
 }
 
@@ -140,7 +140,7 @@ func (s *server) choose(_ context.Context, launch func(*attachment)) {
 		all = append(all, a)
 		s.standing.add(a)
 		s.notify(Chosen{
-			Name: c.Proxy.Proxy.Name, Proxy: a.up.String(), Latency: c.Latency, Load: c.Load(), Free: c.Free(),
+			Name: c.Proxy.Name, Proxy: a.up.String(), Latency: c.Latency, Load: c.Load(), Free: c.Free(),
 			Why: c.why, Of: len(free) + 1, Standby: len(all) > 1,
 		})
 		launch(a)

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,6 +51,7 @@ type frps struct {
 	dir      *tables.Dir
 	log      *slog.Logger
 	conf     frpconf.Server // but for the admin API and the gate
+	cert     []byte         // what conf.CertFile holds
 	gate     *gate
 	backoff  *child.Backoff
 	starting func() // before each start: no port is held by frps
@@ -225,7 +227,7 @@ func (f *frps) reopen(run child.Run) error {
 	}
 	conf := f.conf
 	conf.Gate = facts.conf()
-	common, err := conf.Fingerprint()
+	common, err := f.fingerprint(conf)
 	if err != nil {
 		return err
 	}
@@ -233,6 +235,13 @@ func (f *frps) reopen(run child.Run) error {
 		return errors.New("its configuration changed")
 	}
 	return f.gate.listen(facts)
+}
+
+// fingerprint tells a running frps from one that would be started now. Its
+// certificate is in the configuration by name only.
+func (f *frps) fingerprint(conf frpconf.Server) (string, error) {
+	common, err := conf.Fingerprint()
+	return fmt.Sprintf("%s-%.8x", common, sha256.Sum256(f.cert)), err
 }
 
 func (f *frps) start() (*child.Process, error) {
@@ -246,7 +255,7 @@ func (f *frps) start() (*child.Process, error) {
 	}
 	conf := f.conf
 	conf.Gate = f.gate.facts.conf()
-	common, err := conf.Fingerprint()
+	common, err := f.fingerprint(conf)
 	if err != nil {
 		return nil, fmt.Errorf("writing frps.toml: %w", err)
 	}

@@ -256,6 +256,9 @@ func (a *attachment) row(m *mapping, hello peerapi.Hello, state tables.State, wh
 // proxyRow is the reverse proxy as this node sees it.
 func (a *attachment) proxyRow(hello peerapi.Hello, link string, now time.Time) tables.ReverseProxy {
 	r := hello.Proxy
+	if said, ok := a.s.discovery.Proxy(r.NodeID); ok {
+		r.PortsFree, r.Load = said.Free(), said.Load()
+	}
 	ms := float64(a.link.client.Latency().Microseconds()) / 1000
 	r.LatencyMS = &ms
 	if link != "" {

@@ -218,7 +218,7 @@ func (r *reverseProxy) prepareFRPS(path string) error {
 	r.gate = &gate{cert: pair, nodes: r.nodes, book: r.book, log: r.log.With("component", "gate"), closed: r.closed}
 	r.frps = &frps{
 		path: path, dir: r.dir, log: r.log.With("component", "frps"), gate: r.gate, abort: r.o.Abort,
-		backoff: new(child.Backoff),
+		backoff: new(child.Backoff), cert: certPEM,
 		conf: frpconf.Server{
 			BindAddr:  r.o.ListenHost,
 			BindPort:  r.o.FRPPort,

@@ -15,25 +15,30 @@ func (d *Discovery) Claimed(t record.Tunnel) bool {
 	return d.set.Get(t.Node, t.ClaimSubject(), time.Now()) != nil
 }
 
-// Proxy is a reverse proxy that this node knows of.
-type Proxy struct {
+// Known is a reverse proxy that this node knows of.
+type Known struct {
 	record.ProxyView
 	Latency  time.Duration
 	Verified bool // this node has dialled it, pinned
 }
 
 // Proxies are those that live, in no order, without this node itself.
-func (d *Discovery) Proxies() []Proxy {
-	var out []Proxy
+func (d *Discovery) Proxies() []Known {
+	var out []Known
 	for _, v := range d.set.Proxies(time.Now()) {
 		if v.Record.Owner == d.o.Key.ID() || !v.Alive() {
 			continue
 		}
-		p := Proxy{ProxyView: v}
+		p := Known{ProxyView: v}
 		p.Latency, p.Verified = d.meter.verified(v.Record.Owner)
 		out = append(out, p)
 	}
 	return out
+}
+
+// Proxy is what a reverse proxy says of itself, if that is known.
+func (d *Discovery) Proxy(id identity.ID) (record.ProxyView, bool) {
+	return d.set.ProxyOf(id, time.Now())
 }
 
 // Look has a reverse proxy dialled again: something happened to it.
