@@ -53,8 +53,9 @@ type attachment struct {
 	told    bool // the first Mapped was sent
 	fresh   bool // frpc changed: the rows that are up were proved anew
 
-	unclaimed bool // the mappings or their leases are others than the world was told
-	renewing  bool // leases are left to be renewed by further reports
+	unclaimed    bool   // the mappings or their leases are others than the world was told
+	unconfigured string // why frpc does not have the configuration that it should
+	renewing     bool   // leases are left to be renewed by further reports
 
 	listening bool // link is in the tree, as linked
 	linked    suture.ServiceToken

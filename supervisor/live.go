@@ -156,11 +156,12 @@ func (s *server) waitsFor() string {
 // have a code of their own: the others may heal by themselves.
 func failPending(p *post, done, all int, timeout time.Duration) error {
 	kind := TimedOut
-	if slices.Contains([]Kind{NoPort, Refused, NotReachable, NothingListens}, p.kind) {
+	if slices.Contains([]Kind{NoPort, Refused, NotReachable, NothingListens, StateUnusable}, p.kind) {
 		kind = p.kind
 	}
 	hint := map[Kind]string{
 		NothingListens: "start the service, or map the port that it listens on",
+		StateUnusable:  "make room on the disk of the state directory",
 		NotReachable:   "look at the firewall of the reverse proxy's host",
 	}[kind]
 	text := fmt.Sprintf("%s is not up: %s", p.Name, cmp.Or(p.row.Reason, "not yet looked at"))

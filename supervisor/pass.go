@@ -291,10 +291,11 @@ func (a *attachment) configure(ctx context.Context) configuring {
 	changed, err := a.frpc.ensure(ctx, time.Now(), conf)
 	if err != nil {
 		a.written = nil
-		a.frpc.lastErr = err.Error()
+		a.frpc.lastErr, a.unconfigured = err.Error(), err.Error()
 		a.log.Warn("running frpc", "err", err)
 		return changed
 	}
+	a.unconfigured = ""
 	written.proc = a.frpc.proc
 	a.written = written
 	return changed
@@ -386,6 +387,8 @@ func (a *attachment) heardOfFRPC(m *mapping, p admin.Proxy, err error) {
 		m.frp = no(ChildDying, "frpc does not answer: "+err.Error())
 	case p.Running() && p.RemotePort == m.lease.Port:
 		m.frp = yes("frpc", time.Now())
+	case p.Err == "" && a.unconfigured != "":
+		m.frp = no(StateUnusable, "frpc could not be told of it: "+a.unconfigured)
 	case p.Err == "":
 		m.frp = no(NotReachable, "frpc is not connected to frps")
 	case errors.Is(p.Refusal(), admin.ErrPortUsed) && m.ghost(time.Now()):

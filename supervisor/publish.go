@@ -201,6 +201,9 @@ func (a *attachment) post(kinds []Kind, early bool) {
 		if early && (m.posted == nil || m.row.State == m.posted.row.State) {
 			continue // the row does not say yet what is known by now
 		}
+		if m.row.State != tables.Up && kinds[i] == Other {
+			kinds[i] = StateUnusable // it works, and its row could not be written
+		}
 		p := post{Map: m.Map, row: m.row, kind: kinds[i], refused: m.refused != "" && m.blame != TimedOut, traffic: m.traffic}
 		if m.posted == nil || *m.posted != p {
 			m.posted = &p
