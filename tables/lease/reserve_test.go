@@ -549,7 +549,7 @@ func TestReserve_proxyLostItsTables(t *testing.T) {
 		"another node's":  {Name: "ssh", Type: tables.TCP, Lease: lease.Signed{Proxy: proxyID, Node: bob, Name: "ssh", Type: tables.TCP, Port: 20002, LeaseID: "x", Until: w.now}.Sign(sign)},
 		"another name's":  {Name: "ssh", Type: tables.TCP, Lease: lease.Signed{Proxy: proxyID, Node: alice, Name: "web", Type: tables.TCP, Port: 20002, LeaseID: "x", Until: w.now}.Sign(sign)},
 		"another proxy's": {Name: "ssh", Type: tables.TCP, Lease: lease.Signed{Proxy: bob, Node: alice, Name: "ssh", Type: tables.TCP, Port: 20002, LeaseID: "x", Until: w.now}.Sign(sign)},
-		"forged":          {Name: "ssh", Type: tables.TCP, Lease: append(slices.Clone(first.Signed[:len(first.Signed)-1]), 0)},
+		"forged":          {Name: "ssh", Type: tables.TCP, Lease: append(slices.Clone(first.Signed[:len(first.Signed)-1]), ^first.Signed[len(first.Signed)-1])},
 	} {
 		b = lost()
 		if got := must(t, b, alice, request("r2", w2))[0]; got.Port != 20000 || got.ID == "x" {
