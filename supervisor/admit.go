@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"p2prc/supervisor/control"
+	"p2prc/supervisor/discovery"
 	"p2prc/supervisor/nodes"
 	"p2prc/tables"
 	"p2prc/tables/identity"
@@ -55,7 +56,7 @@ func (r *reverseProxy) controls() http.Handler {
 	mux.Handle("POST "+pathJoinString, control.Handle(func(context.Context, nothing) (joinText, error) {
 		return joinText{r.joinString()}, nil
 	}))
-	peerControls(mux, r.discovery)
+	peerControls(mux, func(context.Context) (*discovery.Discovery, error) { return r.discovery, nil })
 	alike(mux, r.status, r.next, r.leave)
 	return mux
 }
@@ -71,10 +72,7 @@ func (r *reverseProxy) revoke(ctx context.Context, id identity.ID) error {
 	if err := r.nodes.Revoke(id); err != nil {
 		return err
 	}
-	if err := r.book.Revoke(id); err != nil {
-		return err
-	}
-	if err := r.drop(func(m tables.Mapping) bool { return m.NodeID == id }); err != nil {
+	if err := r.expel(id); err != nil {
 		return err
 	}
 	r.hub.send(id, peerapi.Event{Kind: peerapi.EventRevoked})
@@ -84,6 +82,15 @@ func (r *reverseProxy) revoke(ctx context.Context, id identity.ID) error {
 	}
 	r.log.Info("restarting frps to end the tunnels of a revoked node", "peer", id)
 	return r.frps.restart(ctx)
+}
+
+// expel ends a node's leases and takes its rows out of the table.
+func (r *reverseProxy) expel(id identity.ID) error {
+	defer r.oneAtATime(id)()
+	if err := r.book.Revoke(id); err != nil {
+		return err
+	}
+	return r.drop(func(m tables.Mapping) bool { return m.NodeID == id })
 }
 
 func (r *reverseProxy) tokens() []identity.Token {

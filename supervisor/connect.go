@@ -168,10 +168,9 @@ func (s *server) start(ctx context.Context) error {
 	for i, a := range attachments {
 		wg.Go(func() { contactErrs[i] = a.contact(ctx) })
 	}
-	if s.store, storeErr = tables.Open(s.dir, tables.Options{Log: s.log}); storeErr != nil {
+	if storeErr = s.read(); storeErr != nil {
 		cancel()
 	} else {
-		s.remember(s.store.Wanted())
 		close(s.opened)
 	}
 	wg.Wait()
@@ -193,6 +192,19 @@ func (s *server) start(ctx context.Context) error {
 	return nil
 }
 
+// read opens the tables, and all that hangs on them.
+func (s *server) read() (err error) {
+	if s.store, err = tables.Open(s.dir, tables.Options{Log: s.log}); err != nil {
+		return err
+	}
+	s.remember(s.store.Wanted())
+	s.discovery, err = discovery.New(discovery.Options{
+		Key: s.key, Dir: s.dir, Store: s.store, Filter: s.filter(),
+		Log: s.log.With("component", "discovery"), Say: s.claims.all, Near: s.near,
+	})
+	return err
+}
+
 func (s *server) run(ctx context.Context) error {
 	ctx, s.leave = context.WithCancelCause(ctx)
 	defer s.leave(nil)
@@ -207,15 +219,6 @@ func (s *server) run(ctx context.Context) error {
 	err := s.start(ctx)
 	if s.store == nil {
 		return err
-	}
-	if err == nil {
-		s.discovery, err = discovery.New(discovery.Options{
-			Key: s.key, Dir: s.dir, Store: s.store, Filter: s.filter(),
-			Log: s.log.With("component", "discovery"), Say: s.claims.all, Near: s.near,
-		})
-		if err != nil {
-			err = stateFailure(err)
-		}
 	}
 	if err == nil && s.o.Auto {
 		err = s.firstChoice(ctx)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"p2prc/supervisor/control"
+	"p2prc/supervisor/discovery"
 )
 
 // Further paths of the control socket; the first three are a server's alone.
@@ -53,6 +54,10 @@ func (s *server) reloads(ctx context.Context) {
 // controls are what the local user can ask of the running server.
 func (s *server) controls() http.Handler {
 	mux := http.NewServeMux()
+	peerControls(mux, func(ctx context.Context) (*discovery.Discovery, error) {
+		err := s.awaitStore(ctx) // which it is made with
+		return s.discovery, err
+	})
 	mux.Handle("POST "+pathMap, stream(s.mapLive))
 	mux.Handle("POST "+pathWait, stream(s.wait))
 	mux.Handle("POST "+pathUnmap, handle(s.unmapLive))

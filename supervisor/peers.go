@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"p2prc/supervisor/control"
 	"p2prc/supervisor/discovery"
 	"p2prc/tables"
 	"p2prc/tables/identity"
@@ -39,38 +38,38 @@ type answered struct {
 }
 
 // peerControls let the local user look for other nodes.
-func peerControls(mux *http.ServeMux, d *discovery.Discovery) {
-	mux.Handle("POST "+pathUpdate, control.Handle(func(ctx context.Context, _ nothing) (answered, error) {
-		ctx, cancel := context.WithTimeout(ctx, peersWait)
-		defer cancel()
-		n, err := d.Update(ctx)
-		return answered{n}, err
+func peerControls(mux *http.ServeMux, get func(context.Context) (*discovery.Discovery, error)) {
+	mux.Handle("POST "+pathUpdate, handle(func(ctx context.Context, _ nothing) (answered, error) {
+		return inTime(ctx, get, updateServers)
 	}))
-	mux.Handle("POST "+pathAddServer, control.Handle(func(ctx context.Context, s discovery.Seed) (answered, error) {
-		ctx, cancel := context.WithTimeout(ctx, peersWait)
-		defer cancel()
-		return addServer(ctx, d, s)
+	mux.Handle("POST "+pathAddServer, handle(func(ctx context.Context, s discovery.Seed) (answered, error) {
+		return inTime(ctx, get, func(ctx context.Context, d *discovery.Discovery) (answered, error) { return addServer(ctx, d, s) })
 	}))
-	mux.Handle("POST "+pathRefresh, control.Handle(func(ctx context.Context, _ nothing) (nothing, error) {
-		ctx, cancel := context.WithTimeout(ctx, peersWait)
-		defer cancel()
-		d.Refresh(ctx)
-		return nothing{}, nil
+	mux.Handle("POST "+pathRefresh, handle(func(ctx context.Context, _ nothing) (nothing, error) {
+		return inTime(ctx, get, refreshProxies)
 	}))
+}
+
+func inTime[Out any](ctx context.Context, get func(context.Context) (*discovery.Discovery, error), work func(context.Context, *discovery.Discovery) (Out, error)) (out Out, err error) {
+	ctx, cancel := context.WithTimeout(ctx, peersWait)
+	defer cancel()
+	d, err := get(ctx)
+	if err != nil {
+		return out, err
+	}
+	out, err = work(ctx, d)
+	return out, peersFailure(err)
 }
 
 // UpdateServers asks other nodes what there is, and returns how many answered.
 func UpdateServers(ctx context.Context, o PeersOptions) (int, error) {
-	got, err := askPeers(ctx, o, pathUpdate, nothing{}, func(d *discovery.Discovery) (answered, error) {
-		n, err := d.Update(ctx)
-		return answered{n}, err
-	})
+	got, err := askPeers(ctx, o, pathUpdate, nothing{}, updateServers)
 	return got.Nodes, err
 }
 
 // AddServer remembers a node, if it answers, and asks it what there is.
 func AddServer(ctx context.Context, o PeersOptions, s discovery.Seed) error {
-	_, err := askPeers(ctx, o, pathAddServer, s, func(d *discovery.Discovery) (answered, error) {
+	_, err := askPeers(ctx, o, pathAddServer, s, func(ctx context.Context, d *discovery.Discovery) (answered, error) {
 		return addServer(ctx, d, s)
 	})
 	return err
@@ -78,11 +77,13 @@ func AddServer(ctx context.Context, o PeersOptions, s discovery.Seed) error {
 
 // RefreshProxies dials every known reverse proxy now.
 func RefreshProxies(ctx context.Context, o PeersOptions) error {
-	_, err := askPeers(ctx, o, pathRefresh, nothing{}, func(d *discovery.Discovery) (nothing, error) {
-		d.Refresh(ctx)
-		return nothing{}, nil
-	})
+	_, err := askPeers(ctx, o, pathRefresh, nothing{}, refreshProxies)
 	return err
+}
+
+func updateServers(ctx context.Context, d *discovery.Discovery) (answered, error) {
+	n, err := d.Update(ctx)
+	return answered{n}, err
 }
 
 func addServer(ctx context.Context, d *discovery.Discovery, s discovery.Seed) (answered, error) {
@@ -92,20 +93,33 @@ func addServer(ctx context.Context, d *discovery.Discovery, s discovery.Seed) (a
 	if err := d.Add(s); err != nil {
 		return answered{}, err
 	}
-	n, err := d.Update(ctx)
-	return answered{n}, err
+	return updateServers(ctx, d)
+}
+
+func refreshProxies(ctx context.Context, d *discovery.Discovery) (nothing, error) {
+	d.Refresh(ctx)
+	return nothing{}, nil
+}
+
+// peersFailure gives an error of asking other nodes its way out.
+func peersFailure(err error) error {
+	switch _, ok := errors.AsType[*Failure](err); {
+	case err == nil || ok:
+		return err
+	case errors.Is(err, discovery.ErrNobody):
+		return fail(ProxyUnreachable, "name a first one: p2prc --add-server HOST", "%w", err)
+	}
+	return fail(ProxyUnreachable, "check that p2prc -s --reverse-proxy runs there and that its firewall lets TCP to that port through", "%w", err)
 }
 
 // askPeers has the running p2prc do the work, or does it in its place.
-func askPeers[In, Out any](ctx context.Context, o PeersOptions, path string, in In, work func(*discovery.Discovery) (Out, error)) (Out, error) {
-	out, err := askIn(ctx, o.Dir, path, in, func(d *tables.Dir) (Out, error) { return alone(d, o, work) })
-	if errors.Is(err, discovery.ErrNobody) {
-		return out, fail(ProxyUnreachable, "name a first one: p2prc --add-server HOST", "%w", err)
-	}
-	if _, ok := errors.AsType[*Failure](err); !ok && err != nil {
-		return out, fail(ProxyUnreachable, "check that p2prc -s --reverse-proxy runs there and that its firewall lets TCP to that port through", "%w", err)
-	}
-	return out, err
+func askPeers[In, Out any](ctx context.Context, o PeersOptions, path string, in In, work func(context.Context, *discovery.Discovery) (Out, error)) (Out, error) {
+	return askIn(ctx, o.Dir, path, in, func(dir *tables.Dir) (Out, error) {
+		return alone(dir, o, func(d *discovery.Discovery) (Out, error) {
+			out, err := work(ctx, d)
+			return out, peersFailure(err)
+		})
+	})
 }
 
 // alone does what a running p2prc would do, in a directory where none runs.

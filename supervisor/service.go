@@ -78,6 +78,7 @@ func (r *reverseProxy) Reserve(_ context.Context, peer peerapi.Peer, req peerapi
 
 // Release gives leases back and takes their rows out of the table.
 func (r *reverseProxy) Release(_ context.Context, peer peerapi.Peer, req peerapi.ReleaseRequest) error {
+	defer r.oneAtATime(peer.ID)()
 	if err := r.book.Release(peer.ID, req.LeaseIDs); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync"
 	"time"
 
 	"p2prc/frpconf"
@@ -29,6 +30,22 @@ type node struct {
 	at   time.Time
 	left bool // its p2prc went, its tunnels stay
 	rows map[string]peerapi.Row
+
+	table sync.Mutex // one report or release at a time changes this node's rows
+}
+
+// oneAtATime keeps a report that is slow from bringing back the rows of leases
+// that were released in the meantime.
+func (r *reverseProxy) oneAtATime(id identity.ID) (unlock func()) {
+	r.mu.Lock()
+	n := r.reports[id]
+	if n == nil {
+		n = &node{at: r.started, rows: make(map[string]peerapi.Row)}
+		r.reports[id] = n
+	}
+	r.mu.Unlock()
+	n.table.Lock()
+	return n.table.Unlock
 }
 
 // heard takes a sign of life of a node.
@@ -69,6 +86,7 @@ func (r *reverseProxy) Report(ctx context.Context, peer peerapi.Peer, req peerap
 	if claims > 0 {
 		r.confirm(ctx, peer.ID, req.Rows)
 	}
+	defer r.oneAtATime(peer.ID)()
 	failpoint.Hit("proxy-renewing")
 	renewed, err := r.book.Renew(peer.ID, asked)
 	if err != nil {

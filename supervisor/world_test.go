@@ -165,6 +165,7 @@ func (r *role) rowAt(proxy netip.Addr, name, what string, want func(tables.Mappi
 // there are left.
 func (r *role) gone(name string) (left int) {
 	r.t.Helper()
+	var last tables.Mapping
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for limit := time.Now().Add(patience); time.Now().Before(limit); <-tick.C {
@@ -175,13 +176,14 @@ func (r *role) gone(name string) (left int) {
 		left = 0
 		for _, m := range v.Rows {
 			if m.Name == name {
-				left++
+				left, last = left+1, m
 			}
 		}
 		if left == 0 {
 			return 0
 		}
 	}
+	r.t.Logf("left in %s: %+v", r.dir, last)
 	return left
 }
 
