@@ -77,7 +77,12 @@ func AddServer(ctx context.Context, o PeersOptions, s discovery.Seed) error {
 
 // RefreshProxies dials every known reverse proxy now.
 func RefreshProxies(ctx context.Context, o PeersOptions) error {
-	_, err := askPeers(ctx, o, pathRefresh, nothing{}, refreshProxies)
+	_, err := askPeers(ctx, o, pathRefresh, nothing{}, func(ctx context.Context, d *discovery.Discovery) (nothing, error) {
+		if _, err := d.Update(ctx); err != nil { // which dials them all too: none was dialled by this process
+			d.Refresh(ctx)
+		}
+		return nothing{}, nil
+	})
 	return err
 }
 

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/netip"
 	gosync "sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/thejerf/suture/v4"
@@ -89,6 +90,7 @@ type Discovery struct {
 	bye     bool          // Goodbye was said: nothing follows
 	said    chan struct{} // Say has changed
 	fetches chan identity.ID
+	current atomic.Bool // other nodes were asked
 
 	mu       gosync.Mutex // guards what follows
 	seeds    map[mesh.Seed]bool

@@ -13,6 +13,7 @@ import (
 	"p2prc/tables"
 	"p2prc/tables/identity"
 	"p2prc/tables/peerapi"
+	"p2prc/tables/record"
 )
 
 // Bounds on dialling reverse proxies that others named.
@@ -23,6 +24,10 @@ const (
 	remeasure  = 30 * time.Minute // a proxy that answered
 	tryAgain   = time.Minute      // one that did not; the pause doubles up to remeasure
 	leastPause = 10 * time.Second // between two measurements of one proxy, whatever the reason
+
+	// lateAfter is how long a heartbeat may be missed before the proxy is dialled:
+	// one that vanished is found out long before its last heartbeat is void.
+	lateAfter = record.BeatEvery + 2*time.Second
 )
 
 // meter dials every reverse proxy that it hears of, pinned to its key: before
@@ -31,6 +36,7 @@ const (
 type meter struct {
 	d    *Discovery
 	now  func() time.Time
+	dial func(context.Context, identity.ID, netip.AddrPort) (time.Duration, error)
 	wake chan struct{}
 
 	mu    gosync.Mutex // guards what follows
@@ -47,23 +53,46 @@ type measured struct {
 	due     time.Time
 	pause   time.Duration // before the next try, while it does not answer
 	busy    bool
+
+	beat  uint64    // serial of the last heartbeat
+	heard time.Time // when that came
+	late  bool      // and was the last one for too long
+}
+
+// soon makes the measurement due, but for the least pause.
+func (got *measured) soon() {
+	if at := got.at.Add(leastPause); at.Before(got.due) {
+		got.due = at
+	}
 }
 
 func newMeter(d *Discovery) *meter {
-	return &meter{d: d, now: time.Now, wake: make(chan struct{}, 1), known: make(map[identity.ID]*measured)}
+	return &meter{d: d, now: time.Now, dial: d.dialBack, wake: make(chan struct{}, 1), known: make(map[identity.ID]*measured)}
 }
 
 func (m *meter) String() string { return "dialling reverse proxies" }
 
 // into completes a row that others told of.
-func (m *meter) into(row *tables.ReverseProxy, addr netip.AddrPort) {
+func (m *meter) into(row *tables.ReverseProxy, p record.ProxyView) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	addr := p.Proxy.NodeAddress()
 	got := m.known[row.NodeID]
 	if got == nil || got.addr != addr {
 		got = &measured{addr: addr, due: m.now()}
 		m.known[row.NodeID] = got
 		wake(m.wake)
+	}
+	if p.Beat != nil && p.Beat.Serial != got.beat {
+		if got.heard.IsZero() {
+			wake(m.wake) // what was due last did not know that
+		}
+		got.beat, got.heard = p.Beat.Serial, m.now()
+		if got.late || got.err != nil && got.pause == tryAgain { // heard again, or in spite of the first failure
+			got.late = false
+			got.soon()
+			wake(m.wake)
+		}
 	}
 	if !got.good.IsZero() {
 		ms := float64(got.latency.Microseconds()) / 1000
@@ -102,9 +131,21 @@ func (m *meter) soon(id identity.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if got := m.known[id]; got != nil {
-		got.due = got.at.Add(leastPause)
+		got.soon()
 		wake(m.wake)
 	}
+}
+
+// broken is why a proxy does not answer this node. Of one that this node may not
+// dial nothing is known.
+func (m *meter) broken(id identity.ID) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	got := m.known[id]
+	if got == nil || m.d.o.Filter.Check(got.addr.Addr()) != nil {
+		return nil
+	}
+	return got.err
 }
 
 // verified is how this node reached the proxy last.
@@ -156,6 +197,14 @@ func (m *meter) next() (identity.ID, netip.AddrPort, time.Duration) {
 	defer m.mu.Unlock()
 	now, wait := m.now(), remeasure
 	for id, got := range m.known {
+		if !got.late && !got.heard.IsZero() {
+			if left := got.heard.Add(lateAfter).Sub(now); left > 0 {
+				wait = min(wait, left)
+			} else {
+				got.late = true
+				got.soon()
+			}
+		}
 		switch left := got.due.Sub(now); {
 		case got.busy:
 		case left > 0:
@@ -173,7 +222,7 @@ func (m *meter) next() (identity.ID, netip.AddrPort, time.Duration) {
 }
 
 func (m *meter) measure(ctx context.Context, id identity.ID, addr netip.AddrPort) {
-	latency, err := m.d.dialBack(ctx, id, addr)
+	latency, err := m.dial(ctx, id, addr)
 	m.mu.Lock()
 	got := m.known[id]
 	if got == nil || got.addr != addr { // it has moved
@@ -190,7 +239,11 @@ func (m *meter) measure(ctx context.Context, id identity.ID, addr netip.AddrPort
 	if err == nil {
 		got.latency, got.good, got.pause = latency, got.at, 0
 	} else {
-		got.pause = min(max(2*got.pause, tryAgain), remeasure)
+		first := tryAgain
+		if !got.good.IsZero() {
+			first = leastPause // it may be a short outage, and is no stranger
+		}
+		got.pause = min(max(2*got.pause, first), remeasure)
 		next = got.pause
 	}
 	got.due = got.at.Add(next - next/10 + rand.N(next/5))

@@ -45,6 +45,7 @@ func (d *Discovery) Update(ctx context.Context) (answered int, err error) {
 		}
 		return 0, fmt.Errorf("no node answers: %w", errors.Join(errs...))
 	}
+	d.current.Store(true)
 	d.measure(ctx, false)
 	return answered, nil
 }
@@ -74,7 +75,10 @@ func (d *Discovery) measure(ctx context.Context, again bool) {
 
 // Show puts all that is known into the tables. It is for a Discovery that is not
 // served: otherwise that happens by itself.
-func (d *Discovery) Show() { d.rows.all() }
+func (d *Discovery) Show() {
+	d.rows.once = d.current.Load()
+	d.rows.all()
+}
 
 // Save writes what was learned down, for a Discovery that is not served.
 func (d *Discovery) Save() error { return d.keep.Save() }

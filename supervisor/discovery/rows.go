@@ -30,9 +30,10 @@ type rows struct {
 	look  chan struct{}    // look at everything
 
 	shown  map[tables.MappingKey]bool
-	alive  map[identity.ID]bool      // reverse proxies that are shown, and whether they live
+	alive  map[identity.ID]bool      // reverse proxies that are shown, and whether their mappings may be up
 	silent map[identity.ID]time.Time // since when they do not
 	lost   map[record.Tunnel]time.Time
+	once   bool // nobody looks before or after, and others were just asked
 }
 
 func newRows(d *Discovery) *rows {
@@ -50,11 +51,10 @@ func (r *rows) Serve(ctx context.Context) error {
 	watch := r.d.set.Watch(watched)
 	defer watch.Close()
 	r.all()
+	// Not a timer that each change sets anew: heartbeats come more often than it ends.
+	due := time.NewTicker(goneAfter / 6)
+	defer due.Stop()
 	for {
-		var due <-chan time.Time
-		if len(r.silent)+len(r.lost) > 0 {
-			due = time.After(goneAfter / 6)
-		}
 		touched := touched{proxies: map[identity.ID]bool{}, tunnels: map[record.Tunnel]bool{}}
 		select {
 		case <-ctx.Done():
@@ -65,7 +65,7 @@ func (r *rows) Serve(ctx context.Context) error {
 		case <-r.look:
 			r.all()
 			continue
-		case <-due:
+		case <-due.C:
 			r.bury()
 			continue
 		}
@@ -111,18 +111,25 @@ func (t *touched) add(changes []record.Change) bool {
 func (r *rows) all() {
 	v := r.d.set.View(r.now())
 	var l tables.Learned
+	silent, lost := r.silent, r.lost // of those that are told of, also after they went from the tables
+	r.silent, r.lost = make(map[identity.ID]time.Time), make(map[record.Tunnel]time.Time)
 	alive, shown := make(map[identity.ID]bool), make(map[tables.MappingKey]bool)
 	for _, p := range v.Proxies {
+		if since, ok := silent[p.Record.Owner]; ok {
+			r.silent[p.Record.Owner] = since
+		}
 		r.proxy(&l, p, alive)
 	}
 	for id := range r.alive {
 		if _, ok := alive[id]; !ok {
 			l.DropProxies = append(l.DropProxies, id)
-			delete(r.silent, id)
 		}
 	}
 	r.alive = alive
 	for _, c := range v.Claims {
+		if since, ok := lost[c.Claim.Tunnel()]; ok {
+			r.lost[c.Claim.Tunnel()] = since
+		}
 		r.claim(&l, c, shown)
 	}
 	for key := range r.shown {
@@ -141,7 +148,7 @@ func (r *rows) some(t touched) {
 	for id := range t.proxies {
 		was, shown := r.alive[id]
 		p, known := r.d.set.ProxyOf(id, now)
-		if known != shown || p.Alive() != was {
+		if known != shown || r.carries(p) != was {
 			r.all()
 			return
 		}
@@ -168,61 +175,94 @@ func (r *rows) proxy(l *tables.Learned, p record.ProxyView, alive map[identity.I
 	if id == r.d.o.Key.ID() {
 		return
 	}
-	now := r.now()
 	if p.Alive() {
 		delete(r.silent, id)
-	} else if since, ok := r.silent[id]; !ok {
-		r.silent[id] = now
-	} else if now.Sub(since) >= goneAfter {
+	} else if r.over(r.since(p)) {
 		if _, shown := r.alive[id]; shown {
 			l.DropProxies = append(l.DropProxies, id)
 		}
 		return
 	}
-	alive[id] = p.Alive()
 	row := p.Row()
 	row.Load = p.Load()
-	r.d.meter.into(&row, p.Proxy.NodeAddress())
+	r.d.meter.into(&row, p)
+	alive[id] = r.carries(p)
 	l.Proxies = append(l.Proxies, row)
+}
+
+// carries reports whether a reverse proxy lives, as it says itself and as far as
+// can be told from here.
+func (r *rows) carries(p record.ProxyView) bool {
+	return p.Alive() && r.d.meter.broken(p.Record.Owner) == nil
+}
+
+// over reports whether a node has been away for so long that it goes from the tables.
+func (r *rows) over(since time.Time) bool { return r.now().Sub(since) >= goneAfter }
+
+// since is when a reverse proxy was found to be silent. Who asks only once gets
+// to know those that live.
+func (r *rows) since(p record.ProxyView) time.Time {
+	since, ok := r.silent[p.Record.Owner]
+	if !ok && !r.once {
+		since = r.now()
+	}
+	r.silent[p.Record.Owner] = since
+	return since
 }
 
 // claim adds the row of a mapping, unless this node is one of its two ends and
 // knows better. That of a node which is simply not there any more goes after a
-// while.
+// while, that at a reverse proxy with this one.
 func (r *rows) claim(l *tables.Learned, c record.ClaimView, shown map[tables.MappingKey]bool) {
-	row, tunnel := c.Row(), c.Claim.Tunnel()
+	row := c.Row()
 	if self := r.d.o.Key.ID(); row.NodeID == self || row.ProxyID == self {
 		return
 	}
-	key := row.Key()
-	bySelf := c.State == tables.Up || c.DownBy == row.NodeID
-	if bySelf {
-		delete(r.lost, tunnel)
-	} else if since, ok := r.lost[tunnel]; !ok {
-		r.lost[tunnel] = r.now()
-	} else if r.now().Sub(since) >= goneAfter {
-		if r.shown[key] {
+	_, there := r.alive[row.ProxyID]
+	if !there || r.isLost(c) {
+		if key := row.Key(); r.shown[key] {
 			l.DropMappings = append(l.DropMappings, key)
 			delete(r.shown, key)
 		}
 		return
 	}
 	row.Standby = c.Claim.Role == record.Standby
-	shown[key] = true
+	if err := r.d.meter.broken(row.ProxyID); err != nil && row.State == tables.Up {
+		row.State, row.Reason = tables.Down, "its reverse proxy does not answer from here: "+err.Error()
+	}
+	shown[row.Key()] = true
 	l.Mappings = append(l.Mappings, row)
+}
+
+// isLost reports whether the node of a mapping has been away for long: others
+// say that it is down, and not the node itself.
+func (r *rows) isLost(c record.ClaimView) bool {
+	tunnel := c.Claim.Tunnel()
+	if c.State == tables.Up || c.DownBy == tunnel.Node {
+		delete(r.lost, tunnel)
+		return false
+	}
+	since, ok := r.lost[tunnel]
+	if now := r.now(); !ok {
+		since = now
+		if c.DownBy != "" && c.Since.Before(now) {
+			since = c.Since
+		}
+		r.lost[tunnel] = since
+	}
+	return r.over(since)
 }
 
 // bury lets rows go whose nodes have been away for long enough.
 func (r *rows) bury() {
-	now := r.now()
 	for id, since := range r.silent {
-		if _, shown := r.alive[id]; shown && now.Sub(since) >= goneAfter {
+		if _, shown := r.alive[id]; shown && r.over(since) {
 			r.all()
 			return
 		}
 	}
 	for t, since := range r.lost {
-		if r.shown[tables.MappingKey{ProxyID: t.Proxy, NodeID: t.Node, Name: t.Name}] && now.Sub(since) >= goneAfter {
+		if r.shown[tables.MappingKey{ProxyID: t.Proxy, NodeID: t.Node, Name: t.Name}] && r.over(since) {
 			r.all()
 			return
 		}
