@@ -28,6 +28,8 @@ var helpers = map[string]func(args []string) error{
 	"ask":   askEcho,
 	"count": countEchoes,
 	"hold":  hold,
+	"try":   try,
+	"vigil": vigil,
 }
 
 // help runs a helper; the result is its exit code.

@@ -56,8 +56,27 @@ type host struct {
 	name string
 }
 
+// router makes a host route for what is behind its in0, as a router at home does.
+const router = `set -e
+route() {
+	ip netns exec $L$1 sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+	ip netns exec $L$1 nft -f - <<END
+table ip lab {
+	chain nat { type nat hook postrouting priority 100; oifname eth0 masquerade; }
+	chain input { type filter hook input priority 0; policy accept; iifname eth0 ct state new drop; }
+	chain faults { type filter hook forward priority -10; policy accept; }
+	chain forward {
+		type filter hook forward priority 0; policy drop
+		iifname in0 accept
+		ct state established,related accept
+	}
+}
+END
+}
+`
+
 // wires makes the lab whose namespaces begin with $L.
-const wires = `set -e
+const wires = router + `
 for h in wan pub nat lan ext; do ip netns add $L$h; ip -n $L$h link set lo up; done
 ip -n ${L}wan link add br0 type bridge
 ip -n ${L}wan link set br0 up
@@ -74,19 +93,7 @@ ip -n ${L}lan addr add ` + lanAddr + `/24 dev eth0
 for h in pub nat lan ext; do ip -n $L$h link set eth0 up; done
 ip -n ${L}nat link set in0 up
 ip -n ${L}lan route add default via 10.1.0.1
-ip netns exec ${L}nat sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
-ip netns exec ${L}nat nft -f - <<END
-table ip lab {
-	chain nat { type nat hook postrouting priority 100; oifname eth0 masquerade; }
-	chain input { type filter hook input priority 0; policy accept; iifname eth0 ct state new drop; }
-	chain faults { type filter hook forward priority -10; policy accept; }
-	chain forward {
-		type filter hook forward priority 0; policy drop
-		iifname in0 accept
-		ct state established,related accept
-	}
-}
-END
+route nat
 ip netns exec ${L}pub nft -f - <<END
 table ip lab {
 	chain input { type filter hook input priority 0; policy accept; }
@@ -118,20 +125,27 @@ func readModule(t *testing.T) {
 // be left in it.
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	l := wireUp(t, wires, "pub", "nat", "lan", "ext", "wan")
+	l.pub, l.nat, l.lan, l.ext = host{l, "pub"}, host{l, "nat"}, host{l, "lan"}, host{l, "ext"}
+	return l
+}
+
+// wireUp runs a script that makes these hosts.
+func wireUp(t *testing.T, script string, hosts ...string) *lab {
+	t.Helper()
 	if noLab != "" {
 		t.Skip(noLab)
 	}
 	readSources.Do(func() { readModule(t) })
 	l := &lab{t: t, whole: t, prefix: fmt.Sprintf("lab%d-", labs.Add(1))}
-	l.pub, l.nat, l.lan, l.ext = host{l, "pub"}, host{l, "nat"}, host{l, "lan"}, host{l, "ext"}
-	sh := exec.Command("sh", "-c", wires)
+	sh := exec.Command("sh", "-c", script)
 	sh.Env = append(os.Environ(), "L="+l.prefix)
 	if out, err := sh.CombinedOutput(); err != nil {
 		t.Fatalf("wiring up the lab: %v\n%s", err, out)
 	}
 	t.Cleanup(func() {
-		for _, h := range []string{"pub", "nat", "lan", "ext", "wan"} {
-			host{l, h}.clear()
+		for _, name := range hosts {
+			host{l, name}.clear()
 		}
 	})
 	return l

@@ -66,10 +66,16 @@ const readyLimit = 15 * time.Second
 // reverseProxy runs p2prc on the public host and waits until it says ready.
 func (l *lab) reverseProxy() *node {
 	l.t.Helper()
-	n := l.pub.node("edge", "--reverse-proxy", "--public-address", pubAddr, "--frps", frptest.Path(l.t, "frps", frpVersion()))
+	n := l.pub.reverseProxy("edge", "--public-address", pubAddr)
 	n.run(nil)
 	n.awaitReady()
 	return n
+}
+
+// reverseProxy is one on the host. It is not started.
+func (h host) reverseProxy(name string, flags ...string) *node {
+	h.lab.t.Helper()
+	return h.node(name, append([]string{"--reverse-proxy", "--frps", frptest.Path(h.lab.t, "frps", frpVersion())}, flags...)...)
 }
 
 func (n *node) awaitReady() {
@@ -92,19 +98,39 @@ func (n *node) says(text string) error {
 // It is not started.
 func (l *lab) server(name, upstream string, maps ...string) *node {
 	l.t.Helper()
-	args := []string{"--connect-reverse-proxy", upstream, "--frpc", frptest.Path(l.t, "frpc", frpVersion())}
+	return l.lan.server(name, []string{upstream}, maps...)
+}
+
+// server is a p2prc on the host that is to be reached by way of any of these.
+func (h host) server(name string, upstreams []string, maps ...string) *node {
+	h.lab.t.Helper()
+	args := []string{"--frpc", frptest.Path(h.lab.t, "frpc", frpVersion())}
+	for _, u := range upstreams {
+		args = append(args, "--connect-reverse-proxy", u)
+	}
 	for _, m := range maps {
 		args = append(args, "--map", m)
 	}
-	return l.lan.node(name, args...)
+	return h.node(name, args...)
 }
 
 // ask runs p2prc on the node's state directory, as the local user would, and
 // returns stdout. Anything but exit 0 fails the test.
 func (n *node) ask(flags ...string) string {
 	n.host.lab.t.Helper()
-	cmd := exec.Command(os.Getenv(envProgram), append(flags, "--state-dir", n.dir)...)
-	cmd.Env = []string{"CONFIGURATION_DIRECTORY=" + n.dir}
+	return n.askBy([]string{os.Getenv(envProgram)}, flags...)
+}
+
+// askOnHost is ask for what needs the host's network.
+func (n *node) askOnHost(flags ...string) string {
+	n.host.lab.t.Helper()
+	return n.askBy(n.host.inNamespace(os.Getenv(envProgram)), flags...)
+}
+
+func (n *node) askBy(program []string, flags ...string) string {
+	n.host.lab.t.Helper()
+	cmd := exec.Command(program[0], append(append(program[1:], flags...), "--state-dir", n.dir)...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "CONFIGURATION_DIRECTORY=" + n.dir}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

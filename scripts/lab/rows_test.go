@@ -26,6 +26,7 @@ type row struct {
 	NodeID       string    `json:"node_id"`
 	ProxyID      string    `json:"proxy_id"`
 	Node         bool      `json:"node"`
+	Standby      bool      `json:"standby"`
 }
 
 func (r row) String() string {
