@@ -21,6 +21,7 @@ var cases = []benchCase{
 	{"live", "mapping and unmapping on a running node", live},
 	{"idle", "memory and idle CPU", idle},
 	{"traffic", "traffic through a mapping", traffic},
+	{"discovery", "how soon everybody knows, and what knowing costs", discover},
 }
 
 // bench is what a case measures with.

@@ -101,6 +101,7 @@ type serverNode struct {
 	dir   string
 	proxy string // a join string, or the address of a proxy that knows the node
 	maps  []string
+	extra []string // arguments
 	table *table
 }
 
@@ -116,7 +117,7 @@ func (w *world) newServer(proxy string, maps ...string) (*serverNode, error) {
 // run starts it and says how long it took until every mapping stood in its
 // table on disk, up and proved since the start.
 func (n *serverNode) run(ctx context.Context, w *world) (took time.Duration, err error) {
-	args := []string{"-s", "--connect-reverse-proxy", n.proxy, "--state-dir", n.dir, "--frpc", w.bin.frpc}
+	args := append([]string{"-s", "--connect-reverse-proxy", n.proxy, "--state-dir", n.dir, "--frpc", w.bin.frpc}, n.extra...)
 	for _, m := range n.maps {
 		args = append(args, "--map", m)
 	}

@@ -14,6 +14,7 @@ type row struct {
 	BindPort   int       `json:"bind_port"`
 	State      string    `json:"state"`
 	VerifiedAt time.Time `json:"verified_at"`
+	NodeID     string    `json:"node_id"`
 	Node       bool      `json:"node"` // the server's own port, not a --map
 }
 

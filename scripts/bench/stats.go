@@ -46,6 +46,7 @@ const (
 	inPercent unit = "% of a core"
 	inBits    unit = "bit/s"
 	inRate    unit = "1/s"
+	inFlow    unit = "bytes/s"
 )
 
 // show is v as people read it.
@@ -65,6 +66,8 @@ func (u unit) show(v float64) string {
 		return fmt.Sprintf("%.1f MB", v/1e6)
 	case u == inPercent:
 		return fmt.Sprintf("%.3f %%", v)
+	case u == inFlow:
+		return fmt.Sprintf("%.1f kB/s", v/1e3)
 	case u == inBits:
 		return fmt.Sprintf("%.2f Gbit/s", v/1e9)
 	default:

@@ -1,0 +1,395 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"p2prc/supervisor/discovery"
+)
+
+const (
+	manyProxies = 10
+	manyServers = 40
+	crowdSize   = 50
+	spreadAim   = 1.0 // s
+	knowCPUAim  = 0.5 // % of a core
+	knowFlowAim = 5e3 // bytes/s
+
+	settled   = 15 * time.Second // after 100,000 records: the collector's work, a file of all that is known
+	fillLimit = 3 * time.Minute  // two nodes verify 100,000 records, which takes 20 s on two idle cores
+)
+
+// discover measures how soon all nodes know of a new one, what it costs to know
+// many records while nothing changes, and how soon a client knows everything.
+func discover(ctx context.Context, b *bench) ([]result, error) {
+	var results []result
+	for _, part := range []func(context.Context) ([]result, error){b.spread, b.coldStarts, b.knowing} {
+		got, err := part(ctx)
+		results = append(results, got...)
+		if err = errors.Join(err, b.end()); err != nil {
+			return results, err
+		}
+	}
+	return results, nil
+}
+
+// lines is a table file with a row on each line, read again when it changed.
+type lines struct {
+	path string
+	seen fs.FileInfo
+	text []byte
+}
+
+func (l *lines) refresh() {
+	info, err := os.Stat(l.path)
+	if err != nil || l.seen != nil && os.SameFile(info, l.seen) && info.ModTime().Equal(l.seen.ModTime()) {
+		return
+	}
+	if text, err := os.ReadFile(l.path); err == nil {
+		l.seen, l.text = info, text
+	}
+}
+
+// has reports whether some row is up and has all of this.
+func (l *lines) has(parts ...string) bool {
+	l.refresh()
+	for line := range bytes.Lines(l.text) {
+		ok := bytes.Contains(line, []byte(`"state":"up"`))
+		for _, p := range parts {
+			ok = ok && bytes.Contains(line, []byte(p))
+		}
+		if ok {
+			return true
+		}
+	}
+	return false
+}
+
+// up is how many rows are.
+func (l *lines) up() int {
+	l.refresh()
+	return bytes.Count(l.text, []byte(`"state":"up"`))
+}
+
+func tablesOf(dirs []string, file string) []*lines {
+	var all []*lines
+	for _, dir := range dirs {
+		all = append(all, &lines{path: filepath.Join(dir, file)})
+	}
+	return all
+}
+
+const (
+	mappingFile = "reverse_proxy_mapping.json"
+	proxyFile   = "reverse_proxy_server.json"
+)
+
+// spread starts a reverse proxy, and a server with a mapping, beside 50 nodes,
+// and waits until all their table files have it, up.
+func (b *bench) spread(ctx context.Context) ([]result, error) {
+	var dirs []string
+	var proxies []*neighbour
+	for i := range manyProxies {
+		var join []discovery.Seed
+		if i > 0 {
+			join = append(join, proxies[0].seed())
+		}
+		n, err := b.proxyNeighbour(join...)
+		if err != nil {
+			return nil, err
+		}
+		proxies, dirs = append(proxies, n), append(dirs, n.dir)
+	}
+	for i := range manyServers {
+		n, err := b.serverNeighbour(discovery.Near{Seed: proxies[i%manyProxies].seed()}, discovery.Near{Seed: proxies[(i+1)%manyProxies].seed()})
+		if err != nil {
+			return nil, err
+		}
+		dirs = append(dirs, n.dir)
+	}
+	carrier, err := b.meshedProxy(proxies[0].seed())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := carrier.run(ctx, b.world); err != nil {
+		return nil, err
+	}
+	all := tablesOf(dirs, proxyFile)
+	if _, err := until(ctx, carrier.process, "50 nodes to know each other", func(context.Context) bool {
+		return everyOne(all, func(l *lines) bool { return l.up() >= manyProxies })
+	}); err != nil {
+		return nil, err
+	}
+	locals, err := b.echoTCP(1)
+	if err != nil {
+		return nil, err
+	}
+	newProxy := func(ctx context.Context) (float64, error) {
+		n, err := b.meshedProxy(proxies[1].seed())
+		if err != nil {
+			return 0, err
+		}
+		took, err := n.run(ctx, b.world)
+		if err != nil {
+			return 0, err
+		}
+		known, err := until(ctx, n.process, "everybody to know the proxy", func(context.Context) bool {
+			return everyOne(all, func(l *lines) bool { return l.has(`"node_port":` + strconv.Itoa(n.port) + ",") })
+		})
+		return known.Sub(n.began.Add(took)).Seconds(), errors.Join(err, b.stop(n.process))
+	}
+	mappings := tablesOf(dirs, mappingFile)
+	newMapping := func(ctx context.Context) (float64, error) {
+		join, err := carrier.join(ctx, b.world)
+		if err != nil {
+			return 0, err
+		}
+		n, err := b.newServer(join, mapSpecs(locals)...)
+		if err != nil {
+			return 0, err
+		}
+		n.extra = []string{"--private-addresses"}
+		took, err := n.run(ctx, b.world)
+		if err != nil {
+			return 0, err
+		}
+		up := n.table.proved(n.began)[0]
+		known, err := until(ctx, n.process, "everybody to know the mapping", func(context.Context) bool {
+			return everyOne(mappings, func(l *lines) bool {
+				return l.has(`"name":"`+up.Name+`"`, `"bind_port":`+strconv.Itoa(up.BindPort)+",", `"node_id":"`+up.NodeID+`"`)
+			})
+		})
+		return known.Sub(n.began.Add(took)).Seconds(), errors.Join(err, b.stop(n.process))
+	}
+	got, err := b.inTurns(ctx, "new proxy, new mapping", min(b.runs, 5), newProxy, newMapping)
+	if err != nil {
+		return nil, err
+	}
+	const of = ", in the tables of 50 nodes (10 proxies, 40 servers, in one process)"
+	return []result{
+		compare("spread-proxy", "new reverse proxy"+of, inSeconds, got[0], nil).below(spreadAim),
+		compare("spread-mapping", "new mapping"+of, inSeconds, got[1], nil).below(spreadAim),
+	}, nil
+}
+
+func everyOne(all []*lines, ok func(*lines) bool) bool {
+	for _, l := range all {
+		if !ok(l) {
+			return false
+		}
+	}
+	return true
+}
+
+// meshedProxy prepares a reverse proxy that joins the mesh of another.
+func (w *world) meshedProxy(join discovery.Seed) (*proxyNode, error) {
+	n, err := w.newProxy()
+	if err == nil {
+		n.extra = []string{"--ports", pool, "--private-addresses", "--join", join.String()}
+	}
+	return n, err
+}
+
+// coldStarts has a client that never ran ask one reverse proxy for everything.
+// It has everything once each proxy was dialled and p2prc has ended.
+func (b *bench) coldStarts(ctx context.Context) ([]result, error) {
+	var results []result
+	for _, n := range []int{10, 1000} {
+		proxies := min(n/5, crowdSize)
+		c, err := b.crowd(proxies)
+		if err != nil {
+			return results, err
+		}
+		if err := c.claim(ctx, n); err != nil {
+			return results, err
+		}
+		got, err := b.inTurns(ctx, fmt.Sprintf("cold start to %d records", n), b.runs, func(ctx context.Context) (float64, error) {
+			return b.coldStart(ctx, c.members[0].asSeed(), proxies, c.claims)
+		})
+		if err != nil {
+			return results, err
+		}
+		what := fmt.Sprintf("client without a node, --add-server: all of %d records (%d proxies, each dialled)", n, proxies)
+		results = append(results, compare(fmt.Sprintf("cold-%d", n), what, inSeconds, got[0], nil))
+		if err := b.end(); err != nil {
+			return results, err
+		}
+	}
+	return results, nil
+}
+
+func (b *bench) coldStart(ctx context.Context, from discovery.Seed, proxies, mappings int) (float64, error) {
+	dir, err := b.fresh()
+	if err != nil {
+		return 0, err
+	}
+	cmd := exec.CommandContext(ctx, b.bin.p2prc, "--add-server", from.String(), "--private-addresses", "--state-dir", dir)
+	cmd.Env = b.environment()
+	began := time.Now()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("adding a server: %w: %s", err, out)
+	}
+	took := time.Since(began)
+	if got := (&lines{path: filepath.Join(dir, proxyFile)}).up(); got != proxies {
+		return 0, fmt.Errorf("the list has %d of %d reverse proxies", got, proxies)
+	}
+	if got := (&lines{path: filepath.Join(dir, mappingFile)}).up(); got != mappings {
+		return 0, fmt.Errorf("the list has %d of %d mappings", got, mappings)
+	}
+	return took.Seconds(), nil
+}
+
+// knowing measures both roles while they know many records and nothing changes
+// but heartbeats, in a mesh of 51 reverse proxies.
+func (b *bench) knowing(ctx context.Context) ([]result, error) {
+	if _, err := usageOf(os.Getpid()); err != nil {
+		return nil, err // no Linux
+	}
+	c, err := b.crowd(crowdSize)
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := b.meshedProxy(c.members[0].asSeed())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := proxy.run(ctx, b.world); err != nil {
+		return nil, err
+	}
+	join, err := proxy.join(ctx, b.world)
+	if err != nil {
+		return nil, err
+	}
+	locals, err := b.echoTCP(1)
+	if err != nil {
+		return nil, err
+	}
+	server, err := b.newServer(join, mapSpecs(locals)...)
+	if err != nil {
+		return nil, err
+	}
+	server.extra = []string{"--private-addresses"}
+	if _, err := server.run(ctx, b.world); err != nil {
+		return nil, err
+	}
+	pids := []int{proxy.pid, server.pid}
+	all := tablesOf([]string{proxy.dir, server.dir}, mappingFile)
+	var results []result
+	for _, n := range []int{1000, 100_000} {
+		began := time.Now()
+		// The two real nodes have a few records of their own, for which there has
+		// to be room.
+		if err := c.claim(ctx, n-crowdSize); err != nil {
+			return results, err
+		}
+		if err := b.awaitFull(ctx, all, c.claims); err != nil {
+			return results, err
+		}
+		b.note("%-45s %.1f s", fmt.Sprintf("two nodes learn %d records", n), time.Since(began).Seconds())
+		if err := pause(ctx, settled); err != nil {
+			return results, err
+		}
+		got, err := b.knowingCosts(ctx, n, pids)
+		if err != nil {
+			return results, err
+		}
+		results = append(results, got...)
+	}
+	return results, nil
+}
+
+// awaitFull waits until the tables have so many mappings that are up. The files
+// are large, so it looks rarely.
+func (b *bench) awaitFull(ctx context.Context, all []*lines, mappings int) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, fillLimit, fmt.Errorf("not after %v", fillLimit))
+	defer cancel()
+	for !everyOne(all, func(l *lines) bool { return l.up() >= mappings }) {
+		if err := pause(ctx, time.Second); err != nil {
+			return fmt.Errorf("waiting for %d mappings in the tables, which have %d and %d: %w", mappings, all[0].up(), all[1].up(), err)
+		}
+	}
+	for _, l := range all {
+		l.text = nil // as the one at 100,000 is 40 MB
+	}
+	return nil
+}
+
+func (b *bench) knowingCosts(ctx context.Context, n int, pids []int) ([]result, error) {
+	before, err := usages(pids)
+	if err != nil {
+		return nil, err
+	}
+	flowBefore, err := socketBytes(ctx, pids)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	if err := pause(ctx, idleFor); err != nil {
+		return nil, err
+	}
+	after, err := usages(pids)
+	if err != nil {
+		return nil, err
+	}
+	flowAfter, err := socketBytes(ctx, pids)
+	if err != nil {
+		return nil, err
+	}
+	took := time.Since(began).Seconds()
+	var results []result
+	for i, role := range []string{"reverse proxy", "server"} {
+		name := fmt.Sprintf("%s-%d", strings.Fields(role)[0], n)
+		what := fmt.Sprintf("%s that knows %d records, %d proxies: ", role, n, crowdSize+1)
+		results = append(results,
+			compare("know-cpu-"+name, what+"idle CPU", inPercent, samples{100 * (after[i].cpu - before[i].cpu).Seconds() / took}, nil).below(knowCPUAim),
+			compare("know-flow-"+name, what+"sent and received", inFlow, samples{(flowAfter[i] - flowBefore[i]) / took}, nil).below(knowFlowAim),
+			compare("know-rss-"+name, what+"RSS", inBytes, samples{after[i].rss}, nil),
+		)
+	}
+	return results, nil
+}
+
+// socketBytes is what each process sent and received on the TCP connections
+// that it has open, as the kernel counted. What went over one that opened and
+// closed in between is not in it.
+func socketBytes(ctx context.Context, pids []int) ([]float64, error) {
+	out, err := exec.CommandContext(ctx, "ss", "-tinHp").Output()
+	if err != nil {
+		return nil, fmt.Errorf("asking ss (iproute2) for the connections: %w", err)
+	}
+	total := make([]float64, len(pids))
+	of := -1
+	for line := range strings.Lines(string(out)) {
+		if !strings.HasPrefix(line, "\t") && !strings.HasPrefix(line, " ") {
+			of = -1
+			for i, pid := range pids {
+				if strings.Contains(line, fmt.Sprintf("pid=%d,", pid)) {
+					of = i
+				}
+			}
+		}
+		if of < 0 {
+			continue
+		}
+		for word := range strings.FieldsSeq(line) {
+			key, value, _ := strings.Cut(word, ":")
+			if key == "bytes_sent" || key == "bytes_received" {
+				n, err := strconv.ParseFloat(value, 64)
+				if err != nil {
+					return nil, fmt.Errorf("reading what ss says: %w", err)
+				}
+				total[of] += n
+			}
+		}
+	}
+	return total, nil
+}
