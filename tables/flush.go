@@ -12,21 +12,38 @@ import (
 )
 
 // flushPause is the least time between two rounds of snapshots: a table of
-// maxRows rows takes a good part of it to write.
-const flushPause = time.Second
+// maxRows rows takes a good part of it to write. Small ones follow sooner: what
+// other nodes say should be in everybody's files within a second.
+const (
+	flushPause      = time.Second
+	smallFlushPause = 250 * time.Millisecond
+)
+
+// stampPause is how long a large table may go without the times at which its rows
+// were proved last, while nothing else changes. The views believe a row for twice
+// as long, and to write 100,000 rows each time would be all that a node does.
+const stampPause = time.Minute
 
 // Serve writes the table files that Commit leaves to it and those that Note
-// changed, at most once in flushPause, until ctx ends. Nothing ticks while
+// changed, at most once in a flushPause, until ctx ends. Nothing ticks while
 // nothing changes.
 func (s *Store) Serve(ctx context.Context) error {
+	var stamps <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.due:
+		case <-s.stamped:
+			if stamps == nil {
+				stamps = time.After(stampPause)
+			}
+			continue
+		case <-stamps:
 		}
+		stamps = nil
 		s.flush()
-		pause := time.NewTimer(flushPause)
+		pause := time.NewTimer(s.flushPause())
 		select {
 		case <-ctx.Done():
 			pause.Stop()
@@ -34,6 +51,15 @@ func (s *Store) Serve(ctx context.Context) error {
 		case <-pause.C:
 		}
 	}
+}
+
+func (s *Store) flushPause() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mappings.size() < smallTable && s.proxies.size() < smallTable {
+		return smallFlushPause
+	}
+	return flushPause
 }
 
 // Close writes the table files for the last time and closes the journal. left

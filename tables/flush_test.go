@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestServe_writesAtMostOnceASecondAndOnlyWhatChanged(t *testing.T) {
+func TestServe_writesSeldomAndOnlyWhatChanged(t *testing.T) {
 	dir := openDir(t, t.TempDir())
 	synctest.Test(t, func(t *testing.T) {
 		s, err := Open(dir, Options{})
@@ -46,12 +47,12 @@ func TestServe_writesAtMostOnceASecondAndOnlyWhatChanged(t *testing.T) {
 		}
 		second := note(2)
 		if got := shown(); got != first {
-			t.Errorf("written twice in a second: %v", got)
+			t.Errorf("written twice at once: %v", got)
 		}
 		note(2) // nothing new
-		<-time.After(flushPause)
+		<-time.After(smallFlushPause)
 		if got := shown(); got != second {
-			t.Errorf("not written after a second: %v", got)
+			t.Errorf("not written after the pause: %v", got)
 		}
 		proxies, err := os.Stat(filepath.Join(dir.Path(), proxyKind.file))
 		if err != nil {
@@ -67,6 +68,68 @@ func TestServe_writesAtMostOnceASecondAndOnlyWhatChanged(t *testing.T) {
 		synctest.Wait()
 		if after, _ := os.Stat(filepath.Join(dir.Path(), proxyKind.file)); !os.SameFile(proxies, after) {
 			t.Error("the other table was written as well")
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if err := s.Close(false); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A large table is not written only because its rows were proved again, but soon
+// when one of them says something else.
+func TestServe_largeTableLetsTimesWait(t *testing.T) {
+	dir := openDir(t, t.TempDir())
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open(dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := aMapping(1)
+		m.State, m.Reason = Up, ""
+		var learned []Mapping
+		for i := range smallTable {
+			learned = append(learned, aMapping(i+2))
+		}
+		s.Learn(Learned{Mappings: learned})
+		if err := s.Commit(Batch{Mappings: []Mapping{m}}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Serve(ctx) }()
+		shown := func() Mapping {
+			synctest.Wait()
+			snap, err := readSnapshot(dir.Path(), mappingKind)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := slices.IndexFunc(snap.rows, func(r Mapping) bool { return r.Key() == m.Key() })
+			return snap.rows[i]
+		}
+		<-time.After(2 * flushPause)
+		before := shown()
+		m.VerifiedAt = m.VerifiedAt.Add(time.Hour)
+		s.Note(Batch{Mappings: []Mapping{m}})
+		<-time.After(2 * flushPause)
+		if got := shown(); got.VerifiedAt != before.VerifiedAt {
+			t.Error("written for a time alone")
+		}
+		<-time.After(stampPause)
+		if got := shown(); got.VerifiedAt != m.VerifiedAt {
+			t.Errorf("the time is never written: %v", got.VerifiedAt)
+		}
+		m.VerifiedAt = m.VerifiedAt.Add(time.Hour)
+		s.Note(Batch{Mappings: []Mapping{m}})
+		synctest.Wait()
+		m.State, m.Reason = Down, "gone"
+		s.Note(Batch{Mappings: []Mapping{m}})
+		<-time.After(2 * flushPause)
+		if got := shown(); got.State != Down {
+			t.Errorf("what is down is not written: %+v", got)
 		}
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {

@@ -48,7 +48,8 @@ type Store struct {
 	ipWriting sync.Mutex // puts the writes of ip_table.json in order; guards ipWritten
 	ipWritten []byte
 
-	due chan struct{} // has room for one: a snapshot waits for Serve
+	due     chan struct{} // has room for one: a snapshot waits for Serve
+	stamped chan struct{} // has room for one: only times changed, which may wait
 }
 
 func newStore(dir string, o Options) *Store {
@@ -70,6 +71,7 @@ func newStore(dir string, o Options) *Store {
 		reservations: table[ReservationKey, Reservation]{kind: reservationKind, rows: map[ReservationKey]*entry[Reservation]{}},
 		wanted:       table[string, Wanted]{kind: wantedKind, rows: map[string]*entry[Wanted]{}},
 		due:          make(chan struct{}, 1),
+		stamped:      make(chan struct{}, 1),
 	}
 }
 
@@ -136,15 +138,21 @@ func (s *Store) Note(b Batch) {
 		s.mu.Unlock()
 		return
 	}
-	m, fellM, errM := measureAll(&s.mappings, b.Mappings)
-	p, fellP, errP := measureAll(&s.proxies, b.Proxies)
-	_, _, errR := measureAll(&s.reservations, b.Reservations)
-	s.ipStale = s.ipStale || m || p
+	m, errM := measureAll(&s.mappings, b.Mappings)
+	p, errP := measureAll(&s.proxies, b.Proxies)
+	_, errR := measureAll(&s.reservations, b.Reservations)
+	s.ipStale = s.ipStale || m != nothing || p != nothing
+	large := s.mappings.size() >= smallTable
 	s.mu.Unlock()
-	switch {
-	case fellM || fellP:
+	switch what := max(m, p); {
+	case what == fell:
 		s.flushSmall()
-	case m || p:
+	case what == timesOnly && large:
+		select {
+		case s.stamped <- struct{}{}:
+		default:
+		}
+	case what != nothing:
 		s.wake()
 	}
 	if err := errors.Join(errM, errP, errR); err != nil {
@@ -152,7 +160,7 @@ func (s *Store) Note(b Batch) {
 	}
 }
 
-func measureAll[K comparable, R any](t *table[K, R], rows []R) (changed, fell bool, err error) {
+func measureAll[K comparable, R any](t *table[K, R], rows []R) (what news, err error) {
 	var errs []error
 	for _, r := range rows {
 		r, err := t.check(r)
@@ -160,10 +168,9 @@ func measureAll[K comparable, R any](t *table[K, R], rows []R) (changed, fell bo
 			errs = append(errs, err)
 			continue
 		}
-		c, f := t.measure(r)
-		changed, fell = changed || c, fell || f
+		what = max(what, t.measure(r))
 	}
-	return changed, fell, errors.Join(errs...)
+	return what, errors.Join(errs...)
 }
 
 // wake tells Serve that a snapshot is due.

@@ -3,6 +3,7 @@ package tables
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -68,25 +69,41 @@ func (t *table[K, R]) remove(key K) {
 	t.changed = true
 }
 
+// news is what a measurement changed, each more than the one before.
+type news int
+
+const (
+	nothing   news = iota
+	timesOnly      // only when it was proved, and until when it is lent
+	rowNews
+	fell // the row is no longer up
+)
+
 // measure takes over what was measured about a row, if it is still the row
-// that it was measured on, and tells whether that changed anything, and whether the row
-// is no longer up thereby.
-func (t *table[K, R]) measure(r R) (changed, fell bool) {
+// that it was measured on.
+func (t *table[K, R]) measure(r R) news {
 	old, known := t.rows[t.key(r)]
 	if !known {
-		return false, false
+		return nothing
 	}
 	row, same := t.note(old.row, r)
 	if !same || any(row) == any(old.row) {
-		return false, false
+		return nothing
 	}
 	t.rows[t.key(r)] = &entry[R]{row: row}
 	t.changed = true
 	if t.proof == nil {
-		return true, false
+		return rowNews
 	}
 	was := old.row
-	return true, *t.proof(&was).state == Up && *t.proof(&row).state != Up
+	before, now := t.proof(&was), t.proof(&row)
+	switch {
+	case *before.state == Up && *now.state != Up:
+		return fell
+	case *before.state == *now.state && *before.reason == *now.reason:
+		return timesOnly
+	}
+	return rowNews
 }
 
 // at is the row that the table shows for a key.
@@ -121,16 +138,15 @@ func (t *table[K, R]) entries() []*entry[R] {
 	return out
 }
 
-// own is every row of this node's own, sorted.
+// own is every row of this node's own, sorted. They may be a few among very many.
 func (t *table[K, R]) own() []*entry[R] {
 	if len(t.learned) == 0 {
 		return t.entries()
 	}
-	out := make([]*entry[R], 0, len(t.rows))
-	for _, e := range t.entries() {
-		if t.rows[t.key(e.row)] == e {
-			out = append(out, e)
-		}
+	keys := slices.SortedFunc(maps.Keys(t.rows), t.compare)
+	out := make([]*entry[R], len(keys))
+	for i, key := range keys {
+		out[i] = t.rows[key]
 	}
 	return out
 }
