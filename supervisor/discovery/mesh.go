@@ -88,6 +88,7 @@ func (d *Discovery) knownProxies() []mesh.Seed {
 func (d *Discovery) broadcast(ctx context.Context) error {
 	watch := d.set.Watch(watched)
 	defer watch.Close()
+	var fetched allowance
 	for {
 		select {
 		case <-ctx.Done():
@@ -101,6 +102,7 @@ func (d *Discovery) broadcast(ctx context.Context) error {
 			case c.Void, c.From == byMesh: // which passes its own on
 			case c.Record.Kind() == record.KindHeartbeat:
 				d.mesh.Beat(raw)
+			case d.ofProxy(c.From) && !fetched.take(time.Now()):
 			default:
 				d.mesh.Broadcast(raw)
 			}
@@ -112,6 +114,37 @@ func (d *Discovery) broadcast(ctx context.Context) error {
 			d.mesh.Learned()
 		}
 	}
+}
+
+// ofProxy reports whether some node is a reverse proxy, and so of the mesh.
+func (d *Discovery) ofProxy(id identity.ID) bool {
+	_, ok := d.addressOf(id)
+	return ok
+}
+
+// What was fetched from another reverse proxy is known to the mesh but for a part
+// of it that was cut off, which notices by itself. So only a little of it is
+// passed on: who comes anew fetches everything, 100,000 records perhaps.
+const (
+	fetchedAtOnce    = 500
+	fetchedPerSecond = 20
+)
+
+// allowance is how much of what was fetched may be passed on. It belongs to one
+// goroutine.
+type allowance struct {
+	used float64
+	at   time.Time // when that was so
+}
+
+func (a *allowance) take(now time.Time) bool {
+	a.used = max(0, a.used-now.Sub(a.at).Seconds()*fetchedPerSecond)
+	a.at = now
+	if a.used >= fetchedAtOnce {
+		return false
+	}
+	a.used++
+	return true
 }
 
 // fetch synchronizes with members that know something else, one at a time.

@@ -146,6 +146,9 @@ func (r *rows) some(t touched) {
 	now := r.now()
 	var l tables.Learned
 	for id := range t.proxies {
+		if id == r.d.o.Key.ID() {
+			continue
+		}
 		was, shown := r.alive[id]
 		p, known := r.d.set.ProxyOf(id, now)
 		if known != shown || r.carries(p) != was {
