@@ -443,7 +443,7 @@ func (a *attachment) probeTunnels(ctx context.Context) {
 		wg.Go(func() {
 			wait, cancel := context.WithTimeout(ctx, canaryWait)
 			defer cancel()
-			p.by, p.err = a.probe(wait, proto, t.canary)
+			p.by, p.err = a.probe(wait, proto, t)
 		})
 	}
 	wg.Wait()

@@ -153,9 +153,12 @@ func (a *attachment) dialByOthers(ctx context.Context, failed []*mapping, target
 
 // probe is step (b): a nonce goes to the public address and comes back by the
 // tunnel. Where this node cannot dial it a witness does; the one that did is
-// returned, nil if it was this node itself.
-func (a *attachment) probe(ctx context.Context, proto tables.Protocol, m *mapping) (*witness, error) {
-	ask := func(w witness) (bool, error) {
+// returned, nil if it was this node itself. After a miss a witness is asked at
+// the same time: what is in the way may be on this side alone, for strangers
+// still get through.
+func (a *attachment) probe(ctx context.Context, proto tables.Protocol, t *tunnel) (*witness, error) {
+	m := t.canary
+	ask := func(ctx context.Context, w witness) (bool, error) {
 		errs, err := w.carry(ctx, []carried{{m, a.s.canary.Question()}})
 		if err != nil {
 			a.log.Debug("asking a witness", "err", err)
@@ -164,18 +167,34 @@ func (a *attachment) probe(ctx context.Context, proto tables.Protocol, m *mappin
 		return true, errs[0]
 	}
 	if a.outside != nil {
-		if asked, err := ask(*a.outside); asked {
+		if asked, err := ask(ctx, *a.outside); asked {
 			return a.outside, err
 		}
 	}
-	_, err := a.s.canary.Probe(ctx, proto, a.public(m))
-	if err == nil || m.port.by == a.s.o.Name {
+	if t.misses == 0 && m.port.by == a.s.o.Name {
+		_, err := a.s.canary.Probe(ctx, proto, a.public(m))
 		return nil, err
 	}
-	for _, w := range a.witnesses() {
-		if asked, werr := ask(w); asked && werr == nil {
-			return &w, nil
-		}
+	ctx, cancel := context.WithCancel(ctx) // the first that comes through ends the others
+	defer cancel()
+	others := a.witnesses()
+	through := make(chan *witness, len(others))
+	var wg sync.WaitGroup
+	for _, w := range others {
+		wg.Go(func() {
+			if asked, err := ask(ctx, w); asked && err == nil {
+				through <- &w
+				cancel()
+			}
+		})
+	}
+	_, err := a.s.canary.Probe(ctx, proto, a.public(m))
+	if err == nil {
+		cancel()
+	}
+	wg.Wait()
+	if err != nil && len(through) > 0 {
+		return <-through, nil
 	}
 	return nil, err
 }
