@@ -294,14 +294,12 @@ func (a *attachment) withdraw() error {
 	return nil
 }
 
-// release gives leases back; the reservations stay. A proxy that cannot be
-// reached finds out by itself.
+// release gives leases back; the reservations stay. It tries so also where the
+// link is down: it may be about to come back. A proxy that cannot be reached
+// finds out by itself.
 func (a *attachment) release(ctx context.Context, ids []string) {
 	ctx, cancel := context.WithTimeout(ctx, byeTimeout+time.Duration(len(ids)/maxWants)*byeTimeout/4)
 	defer cancel()
-	if _, err := a.link.state(); err != nil {
-		return
-	}
 	for batch := range slices.Chunk(ids, maxWants) {
 		if err := a.link.client.Release(ctx, peerapi.ReleaseRequest{LeaseIDs: batch}); err != nil {
 			a.log.Warn("giving the leases back", "err", err)

@@ -118,10 +118,12 @@ func (a *attachment) reserve(ctx context.Context, hello peerapi.Hello, batch []*
 	}
 	for i, m := range batch {
 		m.grant(reply.Leases[i], sent)
-		if m == a.maps[0] {
-			m.Local = a.s.port.choose(m.lease.Port)
-		}
 		a.s.standing.lend(m)
+	}
+	if own := a.maps[0]; slices.Contains(batch, own) {
+		// The last thing: those that stand by wait for it, and then ask for the
+		// ports that were lent here.
+		own.Local = a.s.port.choose(own.lease.Port)
 	}
 	a.unclaimed = true
 	return a.learn(hello, reply, batch)
