@@ -41,6 +41,25 @@ type member struct {
 	at     netip.AddrPort
 	proxy  *record.Record
 	mesh   *mesh.Mesh
+
+	mu    sync.Mutex // guards beats
+	beats map[identity.ID]uint64
+}
+
+// news reports whether a heartbeat is new to this member: the set has it from
+// others then, but the mesh is to pass it on as any mesh does.
+func (m *member) news(raw []byte) bool {
+	r, err := record.Parse(raw)
+	if err != nil || r.Kind() != record.KindHeartbeat {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r.Serial <= m.beats[r.Owner] {
+		return false
+	}
+	m.beats[r.Owner] = r.Serial
+	return true
 }
 
 // crowd starts n reverse proxies.
@@ -82,7 +101,7 @@ func (c *crowd) add(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	m := &member{key: identity.NewKey(), at: netip.AddrPortFrom(netip.MustParseAddr(host), uint16(port))}
+	m := &member{key: identity.NewKey(), at: netip.AddrPortFrom(netip.MustParseAddr(host), uint16(port)), beats: map[identity.ID]uint64{}}
 	if m.signer, err = record.NewSigner(record.SignerOptions{Key: m.key}); err != nil {
 		return err
 	}
@@ -104,9 +123,12 @@ func (c *crowd) add(ctx context.Context, w *world) error {
 			}
 			return seeds
 		},
-		Deliver: func(raw []byte) bool { return len(c.set.Merge(time.Now(), "", raw).Changed) > 0 },
-		Digest:  func() []byte { sum := c.set.Sum(); return sum[:] },
-		Differ:  func(identity.ID) {}, // the others fetch what they miss
+		Deliver: func(raw []byte) bool {
+			changed := len(c.set.Merge(time.Now(), "", raw).Changed) > 0
+			return m.news(raw) || changed
+		},
+		Digest: func() []byte { sum := c.set.Sum(); return sum[:] },
+		Differ: func(identity.ID) {}, // the others fetch what they miss
 	})
 	if err != nil {
 		return err
@@ -141,6 +163,7 @@ func (c *crowd) beat() {
 			continue // the proxy is silent, and the measurement says so
 		}
 		c.set.Merge(time.Now(), "", []byte(r.Raw()))
+		m.news([]byte(r.Raw()))
 		m.mesh.Beat([]byte(r.Raw()))
 	}
 }
