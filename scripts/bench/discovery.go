@@ -25,7 +25,7 @@ const (
 	knowFlowAim = 5e3 // bytes/s
 
 	settled   = 15 * time.Second // after 100,000 records: the collector's work, a file of all that is known
-	fillLimit = 3 * time.Minute  // two nodes verify 100,000 records, which takes 20 s on two idle cores
+	fillLimit = 6 * time.Minute  // two nodes verify 100,000 records, which takes two minutes on two cores
 )
 
 // discover measures how soon all nodes know of a new one, what it costs to know
@@ -356,40 +356,4 @@ func (b *bench) knowingCosts(ctx context.Context, n int, pids []int) ([]result, 
 		)
 	}
 	return results, nil
-}
-
-// socketBytes is what each process sent and received on the TCP connections
-// that it has open, as the kernel counted. What went over one that opened and
-// closed in between is not in it.
-func socketBytes(ctx context.Context, pids []int) ([]float64, error) {
-	out, err := exec.CommandContext(ctx, "ss", "-tinHp").Output()
-	if err != nil {
-		return nil, fmt.Errorf("asking ss (iproute2) for the connections: %w", err)
-	}
-	total := make([]float64, len(pids))
-	of := -1
-	for line := range strings.Lines(string(out)) {
-		if !strings.HasPrefix(line, "\t") && !strings.HasPrefix(line, " ") {
-			of = -1
-			for i, pid := range pids {
-				if strings.Contains(line, fmt.Sprintf("pid=%d,", pid)) {
-					of = i
-				}
-			}
-		}
-		if of < 0 {
-			continue
-		}
-		for word := range strings.FieldsSeq(line) {
-			key, value, _ := strings.Cut(word, ":")
-			if key == "bytes_sent" || key == "bytes_received" {
-				n, err := strconv.ParseFloat(value, 64)
-				if err != nil {
-					return nil, fmt.Errorf("reading what ss says: %w", err)
-				}
-				total[of] += n
-			}
-		}
-	}
-	return total, nil
 }
