@@ -302,7 +302,7 @@ func (a *attachment) release(ctx context.Context, ids []string) {
 	defer cancel()
 	for batch := range slices.Chunk(ids, maxWants) {
 		if err := a.link.client.Release(ctx, peerapi.ReleaseRequest{LeaseIDs: batch}); err != nil {
-			a.log.Warn("giving the leases back", "err", err)
+			a.log.Info("giving the leases back", "err", err)
 			return
 		}
 	}

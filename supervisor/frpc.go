@@ -116,6 +116,11 @@ func (f *frpc) reap(now time.Time) *Failure {
 	delay := f.backoff.Next(exit.Ran)
 	f.startAt = now.Add(delay)
 	f.log.Warn("frpc ended", "err", verdict.Reason, "took", delay)
+	if verdict.Kind == child.PortTaken {
+		// Its one port is that of its admin API, which was free a moment before.
+		f.startAt = now
+		verdict.Permanent = false
+	}
 	if verdict.Permanent && !f.ran {
 		return fail(ChildDying, "the whole story is in "+f.dir.Private(f.name+".log"), "frpc cannot run: %s", verdict.Reason)
 	}

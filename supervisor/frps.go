@@ -150,6 +150,8 @@ func (f *frps) Serve(ctx context.Context) error {
 			verdict := child.Classify(proc.Exit())
 			tries++
 			switch {
+			case verdict.Port == proc.Run().Admin.Addr.Port() && tries < frpsTries:
+				// That of its admin API, which was free a moment before: another one.
 			case verdict.Permanent && !served:
 				return f.end(fail(ChildDying, f.hint(verdict), "frps cannot run: %s", verdict.Reason))
 			case tries >= frpsTries && !served:

@@ -20,7 +20,7 @@ func (r *reverseProxy) says() []record.Body {
 	down := make(map[tables.MappingKey]time.Time)
 	for _, m := range r.store.Mappings() {
 		t := record.Tunnel{Node: m.NodeID, Proxy: m.ProxyID, Name: m.Name}
-		if m.ProxyID != r.key.ID() || m.State == tables.Up || !r.discovery.Claimed(t) {
+		if m.ProxyID != r.key.ID() || m.State == tables.Up || !r.discovery.Claimed(t) || r.saidByServer(m, now) {
 			continue
 		}
 		since, ok := r.down[m.Key()]
@@ -32,6 +32,20 @@ func (r *reverseProxy) says() []record.Body {
 	}
 	r.down = down
 	return said
+}
+
+// saidByServer reports whether a mapping's own server says that it does not
+// work, and so tells the others itself: it is alive, where a proxy's word would
+// mean that it is not.
+func (r *reverseProxy) saidByServer(m tables.Mapping, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.reports[m.NodeID]
+	if n == nil || now.Sub(n.at) > silentAfter {
+		return false
+	}
+	said := n.rows[m.LeaseID]
+	return said.State != "" && said.State != tables.Up && said.Reason == m.Reason
 }
 
 // beat is this proxy's sign of life.

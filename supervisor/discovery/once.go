@@ -12,6 +12,9 @@ import (
 // asked is how many nodes an update asks: if one lies, the other does not.
 const asked = 2
 
+// askedAtOnce is how many are asked at the same time.
+const askedAtOnce = 4
+
 // ErrNobody says that no node is known that could be asked.
 var ErrNobody = errors.New("no other node is known yet")
 
@@ -25,20 +28,7 @@ func (d *Discovery) Update(ctx context.Context) (answered int, err error) {
 	if len(contacts) == 0 {
 		return 0, ErrNobody
 	}
-	var errs []error
-	for _, c := range contacts {
-		if answered >= asked {
-			break
-		}
-		switch err := d.reconcile(ctx, c); {
-		case err == nil:
-			answered++
-		case ctx.Err() != nil:
-			return answered, err
-		case !errors.Is(err, errSelf):
-			errs = append(errs, err)
-		}
-	}
+	answered, errs := d.askSome(ctx, contacts)
 	if answered == 0 {
 		if len(errs) == 0 {
 			return 0, ErrNobody
@@ -48,6 +38,35 @@ func (d *Discovery) Update(ctx context.Context) (answered int, err error) {
 	d.current.Store(true)
 	d.measure(ctx, false)
 	return answered, nil
+}
+
+// askSome asks nodes, a few at a time: the best may be dead, and that takes a
+// while to find out. It ends the others once enough have answered.
+func (d *Discovery) askSome(ctx context.Context, contacts []contact) (answered int, errs []error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan error, len(contacts))
+	running := 0
+	for next := 0; next < len(contacts) || running > 0; {
+		for ; next < len(contacts) && running < askedAtOnce; next++ {
+			c := contacts[next]
+			running++
+			go func() { results <- d.reconcile(ctx, c) }()
+		}
+		err := <-results
+		running--
+		switch {
+		case answered >= asked: // it was ended
+		case err == nil:
+			if answered++; answered == asked {
+				next = len(contacts)
+				cancel()
+			}
+		case !errors.Is(err, errSelf):
+			errs = append(errs, err)
+		}
+	}
+	return answered, errs
 }
 
 // Refresh dials every reverse proxy that is known, and shows what came of it.
