@@ -76,8 +76,19 @@ func (c *CLI) checkValues() error {
 		}
 		named[up.place()] = true
 	}
-	if c.settings.source["map"] != fromDefault && len(f.Map) == 0 {
-		return usage(mapHint, "--map needs a value")
+	// kong makes no value at all of an empty one, such as a script's empty variable.
+	for _, l := range []struct {
+		flag string
+		n    int
+		hint string
+	}{
+		{"connect-reverse-proxy", len(f.ConnectReverseProxy), upstreamHint},
+		{"join", len(f.Join), seedHint},
+		{"map", len(f.Map), mapHint},
+	} {
+		if c.settings.source[l.flag] != fromDefault && l.n == 0 {
+			return usage(l.hint, "--%s needs a value", l.flag)
+		}
 	}
 	return checkMaps(f.Map)
 }

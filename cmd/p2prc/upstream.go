@@ -9,6 +9,11 @@ import (
 	"p2prc/tables/identity"
 )
 
+const (
+	upstreamHint = "write HOST, HOST:PORT, auto, or in quotes what p2prc --join-string prints at the reverse proxy"
+	seedHint     = "write HOST or HOST:PORT, such as 203.0.113.7"
+)
+
 // upstream is the reverse proxy of --connect-reverse-proxy. A join string
 // holds a token, so no error repeats it.
 type upstream struct {
@@ -24,7 +29,7 @@ func (u *upstream) UnmarshalText(text []byte) error {
 	}
 	join, err := identity.ParseJoin(string(text))
 	if err != nil {
-		return usage("write HOST, HOST:PORT, auto, or in quotes what p2prc --join-string prints at the reverse proxy", "%w", err)
+		return usage(upstreamHint, "%w", err)
 	}
 	*u = upstream{Join: join}
 	return nil
@@ -61,7 +66,7 @@ func (s *seed) UnmarshalText(text []byte) error {
 		err = errors.New("a join string is for --connect-reverse-proxy")
 	}
 	if err != nil {
-		return usage("write HOST or HOST:PORT, such as 203.0.113.7", "%w", err)
+		return usage(seedHint, "%w", err)
 	}
 	*s = seed{Host: join.Host, Port: join.Port}
 	return nil
