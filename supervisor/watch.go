@@ -298,7 +298,9 @@ func (r *reverseProxy) review(now time.Time) {
 	if len(note.Mappings) > 0 {
 		defer r.discovery.Changed()
 	}
-	note.Proxies = []tables.ReverseProxy{r.row()}
+	if row := r.row(); row.State != "" { // frps has run: before that there is no row
+		note.Proxies = []tables.ReverseProxy{row}
+	}
 	if err := r.store.Commit(drop); err != nil {
 		r.log.Error("dropping old rows", "err", err)
 	}
