@@ -165,7 +165,11 @@ func (c *CLI) speak(ctx context.Context, say *printer, dir string) error {
 	case "status":
 		show := func(st supervisor.Status) error { return say.status(st, c.Status.JSON, c.Status.Watch) }
 		if c.Status.Watch {
-			return supervisor.WatchLive(ctx, dir, show)
+			err := supervisor.WatchLive(ctx, dir, show)
+			if ctx.Err() != nil { // as every --watch ends
+				return nil
+			}
+			return err
 		}
 		st, err := supervisor.StatusLive(ctx, dir)
 		if err != nil {
