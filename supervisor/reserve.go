@@ -135,7 +135,7 @@ func (m *mapping) grant(l peerapi.Lease, sent time.Time) {
 	if m.lease == nil || m.lease.ID != l.ID || m.lease.Port != l.Port {
 		m.dropLease()
 		if l.Proved && !l.Guarded {
-			m.port = yes("reverse proxy's records", sent)
+			m.port = yes("the reverse proxy's records", sent)
 		}
 	}
 	m.lease = &held{Lease: l, until: deadline{sent: sent, ttl: l.TTL.Duration()}, signed: sent}
