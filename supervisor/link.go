@@ -52,7 +52,10 @@ func (l *link) state() (peerapi.Hello, error) {
 	return l.hello, nil
 }
 
-var errNotYet = errors.New("not connected yet")
+var (
+	errNotYet   = errors.New("not connected yet")
+	errKnocking = errors.New("it does not know this node yet") // it answers, and the user there has to act
+)
 
 // recall takes the proxy's row of an earlier run for its hello until there is one.
 func (l *link) recall(row tables.ReverseProxy) {
@@ -87,6 +90,8 @@ func (l *link) open(ctx context.Context) error {
 		}
 		if !knocked {
 			knocked = true
+			_ = l.down(errKnocking)
+			l.wake()
 			l.knocks(l.client.RemoteAddr())
 		}
 		select {

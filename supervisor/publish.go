@@ -18,10 +18,19 @@ const reportWait = 3 * time.Second
 
 // linkReason says why the reverse proxy cannot be asked, empty when it can.
 func (a *attachment) linkReason() string {
-	if _, err := a.link.state(); err != nil {
-		return fmt.Sprintf("reverse proxy %s does not answer: %v", a.proxy(), err)
+	_, err := a.link.state()
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, errNotYet):
+		return fmt.Sprintf("not connected to reverse proxy %s yet", a.proxy())
+	case errors.Is(err, errKnocking):
+		return fmt.Sprintf("reverse proxy %s does not know this node yet; there, run: p2prc --allow %s", a.proxy(), a.s.key.ID())
 	}
-	return ""
+	if refused, ok := errors.AsType[*peerapi.Refusal](err); ok {
+		return fmt.Sprintf("reverse proxy %s refuses this node: %v", a.proxy(), refused)
+	}
+	return fmt.Sprintf("reverse proxy %s does not answer: %v", a.proxy(), err)
 }
 
 // public is the address that a stranger dials for this mapping.
