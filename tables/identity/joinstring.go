@@ -28,6 +28,9 @@ type Join struct {
 func ParseJoin(s string) (Join, error) {
 	where, secrets, hasSecrets := strings.Cut(strings.TrimPrefix(s, joinScheme), "#")
 	j := Join{Port: DefaultPort}
+	if strings.Contains(where, "://") {
+		return Join{}, errors.New("only p2prc:// may stand before the reverse proxy's address")
+	}
 	if strings.ContainsAny(where, "[]") || strings.Count(where, ":") > 1 {
 		return Join{}, errors.New("IPv6 is not supported: give the reverse proxy's IPv4 address or its name")
 	}

@@ -51,7 +51,7 @@ func TestParseJoin_refuses(t *testing.T) {
 	}{
 		{"nothing", "", "missing"},
 		{"only the scheme", "p2prc://", "missing"},
-		{"another scheme", "https://203.0.113.7", "port"},
+		{"another scheme", "https://203.0.113.7", "only p2prc://"},
 		{"IPv6", "2001:db8::1", "IPv6"},
 		{"IPv6 in brackets", "[2001:db8::1]:8088", "IPv6"},
 		{"IPv6 in brackets and scheme", "p2prc://[::1]", "IPv6"},
