@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/thejerf/suture/v4"
@@ -335,6 +336,8 @@ func openDir(path string) (*tables.Dir, error) {
 	return dir, nil
 }
 
+const noRoomHint = "make room on the disk of the state directory"
+
 func stateFailure(err error) error {
 	if held, ok := errors.AsType[*tables.LockedError](err); ok {
 		return fail(StateHeld, fmt.Sprintf("end process %d first, or pass another --state-dir", held.PID), "%w", err)
@@ -344,6 +347,9 @@ func stateFailure(err error) error {
 	}
 	if errors.Is(err, os.ErrPermission) {
 		return fail(StateUnusable, "pass --state-dir with a directory that you may write", "%w", err)
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return fail(StateUnusable, noRoomHint, "%w", err)
 	}
 	return fail(StateUnusable, "", "%w", err)
 }

@@ -161,7 +161,7 @@ func failPending(p *post, done, all int, timeout time.Duration) error {
 	}
 	hint := map[Kind]string{
 		NothingListens: "start the service, or map the port that it listens on",
-		StateUnusable:  "make room on the disk of the state directory",
+		StateUnusable:  noRoomHint,
 		NotReachable:   "look at the firewall of the reverse proxy's host",
 	}[kind]
 	text := fmt.Sprintf("%s is not up: %s", p.Name, cmp.Or(p.row.Reason, "not yet looked at"))

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"p2prc/tables"
 	"p2prc/tables/atomicfile"
 	"p2prc/tables/identity"
 )
@@ -73,7 +74,10 @@ func loadMemory(path string, log *slog.Logger) (*memory, error) {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&f); err != nil {
-		return nil, fmt.Errorf("reading the known reverse proxies in %s: %w", path, err)
+		return nil, &tables.UnusableError{
+			Path: path, Err: fmt.Errorf("it is corrupt: %w", err),
+			Hint: "move it away: p2prc then pins its reverse proxies anew, so give it the join string once more",
+		}
 	}
 	if f.Format != memoryFormat {
 		return nil, fmt.Errorf("reading the known reverse proxies in %s: format %d, this p2prc reads %d", path, f.Format, memoryFormat)
