@@ -384,7 +384,7 @@ func (a *attachment) heardOfFRPC(m *mapping, p admin.Proxy, err error) {
 	m.retry = false
 	switch {
 	case err != nil:
-		m.frp = no(ChildDying, "frpc does not answer: "+err.Error())
+		m.frp = no(ChildDying, noAnswer("frpc", err))
 	case p.Running() && p.RemotePort == m.lease.Port:
 		m.frp = yes("frpc", time.Now())
 	case p.Err == "" && a.unconfigured != "":

@@ -30,7 +30,16 @@ func (a *attachment) linkReason() string {
 	if refused, ok := errors.AsType[*peerapi.Refusal](err); ok {
 		return fmt.Sprintf("reverse proxy %s refuses this node: %v", a.proxy(), refused)
 	}
-	return fmt.Sprintf("reverse proxy %s does not answer: %v", a.proxy(), err)
+	return noAnswer("reverse proxy "+a.proxy(), err)
+}
+
+// noAnswer says that somebody does not answer. That a deadline was exceeded is
+// Go's way to say it.
+func noAnswer(who string, err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return who + " does not answer in time"
+	}
+	return who + " does not answer: " + err.Error()
 }
 
 // public is the address that a stranger dials for this mapping.
