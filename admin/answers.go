@@ -40,7 +40,9 @@ type proxiesAnswer struct {
 type proxyAnswer struct {
 	Name string `json:"name"`
 	Conf *struct {
-		RemotePort uint16 `json:"remotePort"`
+		RemotePort    uint16   `json:"remotePort"`
+		CustomDomains []string `json:"customDomains"`
+		SubDomain     string   `json:"subdomain"`
 	} `json:"conf"` // null when offline
 	Status string `json:"status"`
 	In     int64  `json:"todayTrafficIn"`
@@ -59,7 +61,8 @@ func message(body []byte) string {
 	return clean(string(body), maxWords)
 }
 
-// remotePort is the port in frpc's remote_addr: "203.0.113.7:20000". An IPv6
+// remotePort is the port in frpc's remote_addr: "203.0.113.7:20000", of http and
+// https "app.example.org:80". An IPv6
 // address stands there without brackets, so what counts is the last colon.
 // While a proxy does not run there is no port, or nothing at all.
 func remotePort(addr string) uint16 {

@@ -37,7 +37,7 @@ const (
 // Proxy is what frpc says of one mapping.
 type Proxy struct {
 	Name       string
-	Type       string // tcp or udp
+	Type       string // tcp, udp, http or https
 	Phase      Phase
 	Err        string // why not, in frps's words; also the last time's while it is tried again
 	RemotePort uint16 // 0 unless it runs

@@ -30,6 +30,7 @@ type ServerProxy struct {
 	Type       string
 	Online     bool
 	RemotePort uint16 // 0 unless online
+	Domain     string // of http and https, while online; empty when there is not exactly one
 	In, Out    int64  // bytes since midnight; a connection's are counted when it ends (0.70.1)
 	Conns      int
 }
@@ -110,6 +111,9 @@ func (p proxyAnswer) proxy(kind string) (ServerProxy, bool) {
 	proxy := ServerProxy{Name: p.Name, Type: kind, Online: p.Status == "online", In: p.In, Out: p.Out, Conns: p.Conns}
 	if proxy.Online && p.Conf != nil {
 		proxy.RemotePort = p.Conf.RemotePort
+		if len(p.Conf.CustomDomains) == 1 && p.Conf.SubDomain == "" {
+			proxy.Domain = p.Conf.CustomDomains[0]
+		}
 	}
 	return proxy, p.Name != "" && p.Status != ""
 }

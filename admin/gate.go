@@ -51,12 +51,37 @@ type NewProxy struct {
 	Group         string   `json:"group"`
 	CustomDomains []string `json:"custom_domains"`
 	SubDomain     string   `json:"subdomain"`
+
+	// What frp can do with requests on their way.
+	Locations       []string          `json:"locations"`
+	HTTPUser        string            `json:"http_user"`
+	HTTPPassword    Secret            `json:"http_pwd"`
+	HostRewrite     string            `json:"host_header_rewrite"`
+	Headers         map[string]string `json:"headers"`
+	ResponseHeaders map[string]string `json:"response_headers"`
+	RouteByUser     string            `json:"route_by_http_user"`
+	Multiplexer     string            `json:"multiplexer"`
 }
 
 // Plain reports whether the proxy is a port of its own and nothing else: not
 // shared in a group, not reached by a domain.
 func (p *NewProxy) Plain() bool {
-	return p.Group == "" && len(p.CustomDomains) == 0 && p.SubDomain == ""
+	return len(p.CustomDomains) == 0 && p.bare()
+}
+
+// Domain is the one domain that the proxy is reached by; ok is false when it
+// is anything else besides: a part of that domain, a port, several.
+func (p *NewProxy) Domain() (domain string, ok bool) {
+	if len(p.CustomDomains) != 1 || p.RemotePort != 0 || !p.bare() {
+		return "", false
+	}
+	return p.CustomDomains[0], p.CustomDomains[0] != ""
+}
+
+// bare: nothing is shared, parted or changed on its way.
+func (p *NewProxy) bare() bool {
+	return p.Group == "" && p.SubDomain == "" && len(p.Locations) == 0 && p.HTTPUser == "" && p.HTTPPassword == "" &&
+		p.HostRewrite == "" && len(p.Headers) == 0 && len(p.ResponseHeaders) == 0 && p.RouteByUser == "" && p.Multiplexer == ""
 }
 
 // CloseProxy says that a proxy is closed; the answer is ignored. On a reload it

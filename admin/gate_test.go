@@ -109,7 +109,7 @@ func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 func TestNewProxy_Plain(t *testing.T) {
 	for _, p := range []admin.NewProxy{
-		{Group: "g"}, {CustomDomains: []string{"a.test"}}, {SubDomain: "s"},
+		{Group: "g"}, {CustomDomains: []string{"a.test"}}, {SubDomain: "s"}, {HTTPUser: "u"}, {Multiplexer: "httpconnect"},
 	} {
 		if p.Plain() {
 			t.Errorf("%+v is plain", p)
@@ -117,6 +117,26 @@ func TestNewProxy_Plain(t *testing.T) {
 	}
 	if p := (&admin.NewProxy{ProxyName: "n.a", ProxyType: "tcp", RemotePort: 1}); !p.Plain() {
 		t.Errorf("%+v is not plain", p)
+	}
+}
+
+// TestNewProxy_Domain: one domain, all of it, and nothing that changes a request.
+func TestNewProxy_Domain(t *testing.T) {
+	one := []string{"app.test"}
+	if got, ok := (&admin.NewProxy{ProxyName: "n.a", ProxyType: "http", CustomDomains: one}).Domain(); !ok || got != "app.test" {
+		t.Errorf("got %q, %v", got, ok)
+	}
+	for _, p := range []admin.NewProxy{
+		{}, {CustomDomains: []string{""}}, {CustomDomains: []string{"a.test", "b.test"}}, {SubDomain: "s"},
+		{CustomDomains: one, SubDomain: "s"}, {CustomDomains: one, Group: "g"}, {CustomDomains: one, RemotePort: 80},
+		{CustomDomains: one, Locations: []string{"/a"}}, {CustomDomains: one, HTTPUser: "u"}, {CustomDomains: one, HTTPPassword: "p"},
+		{CustomDomains: one, HostRewrite: "b.test"}, {CustomDomains: one, Headers: map[string]string{"a": "b"}},
+		{CustomDomains: one, ResponseHeaders: map[string]string{"a": "b"}}, {CustomDomains: one, RouteByUser: "u"},
+		{CustomDomains: one, Multiplexer: "httpconnect"},
+	} {
+		if got, ok := p.Domain(); ok {
+			t.Errorf("%+v is the one domain %q", p, got)
+		}
 	}
 }
 
@@ -150,6 +170,7 @@ func FuzzReadGate(f *testing.F) {
 	f.Add("Login", `{"op":"Login","content":{"metas":{"a":"b"}}}`)
 	f.Add("NewProxy", `{"op":"NewProxy","content":{"user":{"metas":{"a":"b"}},"proxy_name":"n.a","remote_port":1,"metas":{"x":"y"}}}`)
 	f.Add("CloseProxy", `{"op":"CloseProxy","content":{"proxy_name":""}}`)
+	f.Add("NewProxy", `{"op":"NewProxy","content":{"proxy_name":"n.a","proxy_type":"http","custom_domains":["a.test"],"locations":["/"],"http_pwd":"x","headers":{"a":"b"}}}`)
 	f.Add("Login", `{"op":"Login","OP":"NewProxy","content":{},"CONTENT":[]}`)
 	f.Add("\x00", `{"op":"\u0000","content":{"\ud800":1e999}}`)
 	f.Fuzz(func(t *testing.T, op, body string) {

@@ -27,6 +27,8 @@ func TestServer_refused(t *testing.T) {
 		{"every port", func(s *frpconf.Server) { s.Allow = nil }, "frps has no ports to give"},
 		{"empty range", func(s *frpconf.Server) { s.Allow = []frpconf.Range{{First: 2, Last: 1}} }, "port range 2-1 is none"},
 		{"zero range", func(s *frpconf.Server) { s.Allow = []frpconf.Range{{}} }, "port range 0-0 is none"},
+		{"one port twice", func(s *frpconf.Server) { s.HTTPPort, s.HTTPSPort = 443, 443 }, "frps is to use port 443 twice"},
+		{"login port twice", func(s *frpconf.Server) { s.HTTPPort = 7000 }, "frps is to use port 7000 twice"},
 		{"negative limit", func(s *frpconf.Server) { s.MaxPortsPerClient = -1 }, "a client of frps may have -1 ports"},
 		{"public admin API", func(s *frpconf.Server) { s.Admin.Addr = netip.MustParseAddrPort("0.0.0.0:7500") }, "the admin API's address is 0.0.0.0:7500, not a port on loopback"},
 		{"admin API without port", func(s *frpconf.Server) { s.Admin.Addr = netip.MustParseAddrPort("127.0.0.1:0") }, "the admin API's address is 127.0.0.1:0, not a port on loopback"},
@@ -86,7 +88,18 @@ func TestClient_refused(t *testing.T) {
 		}, "login: 4097 bytes of metadata, at most 4096 are allowed"},
 		{"slash", with(func(p *frpconf.Proxy) { p.Name = "n/a" }), `"n/a" is not the name of a proxy: only letters, digits, ., _ and - are allowed`},
 		{"only dots", with(func(p *frpconf.Proxy) { p.Name = ".." }), `".." is not the name of a proxy: only letters, digits, ., _ and - are allowed`},
-		{"type", with(func(p *frpconf.Proxy) { p.Type = "http" }), `proxy n.a: type "http" is not tcp or udp`},
+		{"type", with(func(p *frpconf.Proxy) { p.Type = "stcp" }), `proxy n.a: type "stcp" is not tcp, udp, http or https`},
+		{"no domain", with(func(p *frpconf.Proxy) { p.Type, p.RemotePort = "http", 0 }), `proxy n.a: "" is not a domain, or there is a port besides`},
+		{"any domain", with(func(p *frpconf.Proxy) { p.Type, p.RemotePort, p.Domain = "http", 0, "*.example.org" }), `proxy n.a: "*.example.org" is not a domain, or there is a port besides`},
+		{"template for a domain", with(func(p *frpconf.Proxy) { p.Type, p.RemotePort, p.Domain = "https", 0, "{{.Envs.HOME}}.org" }), `proxy n.a: "{{.Envs.HOME}}.org" is not a domain, or there is a port besides`},
+		{"domain and port", with(func(p *frpconf.Proxy) { p.Type, p.Domain = "https", "a.example.org" }), `proxy n.a: "a.example.org" is not a domain, or there is a port besides`},
+		{"domain of a port", with(func(p *frpconf.Proxy) { p.Domain = "a.example.org" }), "proxy n.a: a proxy of type tcp has no domain"},
+		{"domain twice", func(c *frpconf.Client) {
+			a := frpconf.Proxy{Name: "n.a", Type: "http", Local: good.Local, Domain: "a.example.org"}
+			b := a
+			b.Name = "n.b"
+			c.Proxies = []frpconf.Proxy{a, b}
+		}, "proxies n.a and n.b both want http domain a.example.org"},
 		{"no service", with(func(p *frpconf.Proxy) { p.Local = netip.AddrPort{} }), "proxy n.a: invalid AddrPort is not the address of a service"},
 		{"service without port", with(func(p *frpconf.Proxy) { p.Local = netip.MustParseAddrPort("127.0.0.1:0") }), "proxy n.a: 127.0.0.1:0 is not the address of a service"},
 		{"no remote port", with(func(p *frpconf.Proxy) { p.RemotePort = 0 }), "proxy n.a has no remote port"},

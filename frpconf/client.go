@@ -27,13 +27,14 @@ type Client struct {
 	Proxies       []Proxy
 }
 
-// Proxy is one mapping: a port of the reverse proxy and the local service that
-// it leads to.
+// Proxy is one mapping: a port or domain of the reverse proxy and the local
+// service that it leads to.
 type Proxy struct {
 	Name       string // see ProxyName
-	Type       string // tcp or udp
+	Type       string // tcp, udp, http or https
 	Local      netip.AddrPort
-	RemotePort uint16
+	RemotePort uint16 // of tcp and udp
+	Domain     string // of http and https
 	// Metadatas are sent with the proxy. A changed value and a reload make frpc
 	// try a refused one again in 2-5 ms; by itself it waits 30 s (0.61.0-0.70.1).
 	Metadatas map[string]string
@@ -72,7 +73,8 @@ type proxySection struct {
 	Type       string            `toml:"type"`
 	LocalIP    string            `toml:"localIP"`
 	LocalPort  uint16            `toml:"localPort"`
-	RemotePort uint16            `toml:"remotePort"`
+	RemotePort uint16            `toml:"remotePort,omitempty"`
+	Domains    []string          `toml:"customDomains,omitempty"`
 	Metadatas  map[string]string `toml:"metadatas,omitempty"`
 }
 
@@ -130,14 +132,18 @@ func (c Client) file() clientFile {
 func (c Client) proxies() []proxySection {
 	sections := make([]proxySection, 0, len(c.Proxies))
 	for _, p := range c.Proxies {
-		sections = append(sections, proxySection{
+		s := proxySection{
 			Name:       p.Name,
 			Type:       p.Type,
 			LocalIP:    p.Local.Addr().String(),
 			LocalPort:  p.Local.Port(),
 			RemotePort: p.RemotePort,
 			Metadatas:  p.Metadatas,
-		})
+		}
+		if p.Domain != "" {
+			s.Domains = []string{p.Domain}
+		}
+		sections = append(sections, s)
 	}
 	slices.SortFunc(sections, func(a, b proxySection) int { return strings.Compare(a.Name, b.Name) })
 	return sections
@@ -183,8 +189,9 @@ func (c Client) check() error {
 
 func (c Client) checkProxies() error {
 	type port struct {
-		proto string
-		port  uint16
+		proto  string
+		port   uint16
+		domain string
 	}
 	names := make(map[string]bool, len(c.Proxies))
 	ports := make(map[port]string, len(c.Proxies))
@@ -197,8 +204,10 @@ func (c Client) checkProxies() error {
 			return fmt.Errorf("proxy %s is there twice", p.Name)
 		}
 		names[p.Name] = true
-		at := port{p.Type, p.RemotePort}
-		if other, taken := ports[at]; taken {
+		at := port{p.Type, p.RemotePort, p.Domain}
+		if other, taken := ports[at]; taken && p.byName() {
+			return fmt.Errorf("proxies %s and %s both want %s domain %s", other, p.Name, p.Type, p.Domain)
+		} else if taken {
 			return fmt.Errorf("proxies %s and %s both want %s port %d", other, p.Name, p.Type, p.RemotePort)
 		}
 		ports[at] = p.Name
@@ -206,18 +215,25 @@ func (c Client) checkProxies() error {
 	return nil
 }
 
+// byName reports whether frps finds the proxy by its domain.
+func (p Proxy) byName() bool { return p.Type == "http" || p.Type == "https" }
+
 func (p Proxy) check() error {
 	switch {
 	case !isName(p.Name):
 		return fmt.Errorf("%q is not the name of a proxy: only letters, digits, ., _ and - are allowed", p.Name)
-	case p.Type != "tcp" && p.Type != "udp":
-		return fmt.Errorf("proxy %s: type %q is not tcp or udp", p.Name, p.Type)
+	case p.Type != "tcp" && p.Type != "udp" && !p.byName():
+		return fmt.Errorf("proxy %s: type %q is not tcp, udp, http or https", p.Name, p.Type)
 	case !p.Local.IsValid() || p.Local.Port() == 0:
 		return fmt.Errorf("proxy %s: %v is not the address of a service", p.Name, p.Local)
-	case p.RemotePort == 0: // frps would pick one, another at each of its starts
+	case p.byName() && (p.RemotePort != 0 || !isDomain(p.Domain)):
+		return fmt.Errorf("proxy %s: %q is not a domain, or there is a port besides", p.Name, p.Domain)
+	case !p.byName() && p.Domain != "":
+		return fmt.Errorf("proxy %s: a proxy of type %s has no domain", p.Name, p.Type)
+	case !p.byName() && p.RemotePort == 0: // frps would pick one, another at each of its starts
 		return fmt.Errorf("proxy %s has no remote port", p.Name)
 	}
-	size := len(p.Name)
+	size := len(p.Name) + len(p.Domain)
 	for k, v := range p.Metadatas {
 		size += len(k) + len(v)
 		if err := checkMeta(k, v); err != nil {

@@ -56,6 +56,7 @@ func examples() map[string]interface{ Encode() ([]byte, error) } {
 	everything.MaxPortsPerClient = 1024
 	everything.Allow = []frpconf.Range{{First: 20000, Last: 20009}, {First: 443, Last: 443}}
 	everything.LogLevel = "debug"
+	everything.HTTPPort, everything.HTTPSPort = 80, 443
 
 	mapped := exampleClient
 	mapped.Metadatas = map[string]frpconf.Secret{"node": "nodeid", "credential": "credential-of-this-node"}
@@ -65,6 +66,8 @@ func examples() map[string]interface{ Encode() ([]byte, error) } {
 			Name: "nodeid.dns", Type: "udp", Local: netip.MustParseAddrPort("192.168.1.2:53"), RemotePort: 20002,
 			Metadatas: map[string]string{"lease": "l1", "try": "2"},
 		},
+		{Name: "nodeid.app", Type: "http", Local: netip.MustParseAddrPort("127.0.0.1:3000"), Domain: "app.example.org"},
+		{Name: "nodeid.app-tls", Type: "https", Local: netip.MustParseAddrPort("127.0.0.1:3443"), Domain: "app.example.org"},
 		{Name: "nodeid.v6", Type: "tcp", Local: netip.MustParseAddrPort("[::1]:8000"), RemotePort: 20003},
 	}
 

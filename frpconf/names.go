@@ -48,6 +48,11 @@ func isHost(s string) bool {
 	return len(s) <= 253 && isName(s)
 }
 
+// isDomain: a name of the DNS in small letters. frps takes a * for any name.
+func isDomain(s string) bool {
+	return len(s) <= 253 && strings.Trim(s, lower+digits+".-") == "" && strings.ContainsAny(s, lower) && strings.Contains(s, ".")
+}
+
 func checkMeta(key, value string) error {
 	if !isName(key) {
 		return fmt.Errorf("%q is not a key of metadata", key)

@@ -30,8 +30,15 @@ func appendSections(dst []byte, sections []proxySection) ([]byte, error) {
 		dst = append(dst, s.LocalIP...)
 		dst = append(dst, "'\nlocalPort = "...)
 		dst = strconv.AppendUint(dst, uint64(s.LocalPort), 10)
-		dst = append(dst, "\nremotePort = "...)
-		dst = strconv.AppendUint(dst, uint64(s.RemotePort), 10)
+		if s.RemotePort != 0 {
+			dst = append(dst, "\nremotePort = "...)
+			dst = strconv.AppendUint(dst, uint64(s.RemotePort), 10)
+		}
+		for _, domain := range s.Domains { // there is one at most
+			dst = append(dst, "\ncustomDomains = ['"...)
+			dst = append(dst, domain...)
+			dst = append(dst, "']"...)
+		}
 		dst = append(dst, '\n')
 		if len(s.Metadatas) == 0 {
 			continue
@@ -49,7 +56,7 @@ func appendSections(dst []byte, sections []proxySection) ([]byte, error) {
 
 // plain reports whether nothing in the section needs more than quotes around it.
 func (s proxySection) plain() bool {
-	if !isPlain(s.Name) || !isPlain(s.Type) || !isPlain(s.LocalIP) {
+	if !isPlain(s.Name) || !isPlain(s.Type) || !isPlain(s.LocalIP) || slices.ContainsFunc(s.Domains, func(d string) bool { return !isPlain(d) }) {
 		return false
 	}
 	for k, v := range s.Metadatas {

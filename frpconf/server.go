@@ -24,6 +24,9 @@ type Server struct {
 	Gate              Gate
 	Allow             []Range // ports that mappings may have
 	MaxPortsPerClient int     // 0: the gate alone counts
+	// HTTPPort and HTTPSPort are shared by all proxies of that type, which frps
+	// tells apart by domain. Zero: it refuses them.
+	HTTPPort, HTTPSPort uint16
 	// Keepalive bounds how long frps believes in a peer that vanished: this and
 	// about 9 s (0.61.0-0.70.1), provided that frpc has the same.
 	Keepalive time.Duration
@@ -48,6 +51,8 @@ type serverFile struct {
 	// Without it frpc's status says `new proxy [N] error` instead of the reason.
 	DetailedErrorsToClient bool            `toml:"detailedErrorsToClient"`
 	MaxPortsPerClient      int             `toml:"maxPortsPerClient,omitempty"`
+	VhostHTTPPort          uint16          `toml:"vhostHTTPPort,omitempty"`
+	VhostHTTPSPort         uint16          `toml:"vhostHTTPSPort,omitempty"`
 	AllowPorts             []portsSection  `toml:"allowPorts"`
 	Auth                   authSection     `toml:"auth"`
 	Log                    logSection      `toml:"log"`
@@ -108,6 +113,8 @@ func (s Server) file() serverFile {
 		BindPort:               s.BindPort,
 		DetailedErrorsToClient: true,
 		MaxPortsPerClient:      s.MaxPortsPerClient,
+		VhostHTTPPort:          s.HTTPPort,
+		VhostHTTPSPort:         s.HTTPSPort,
 		Auth:                   auth(s.Token),
 		Log:                    logs(s.LogLevel),
 		Transport: serverTransport{
@@ -146,6 +153,13 @@ func (s Server) check() error {
 		return fmt.Errorf("a client of frps may have %d ports", s.MaxPortsPerClient)
 	case len(s.Allow) == 0:
 		return errors.New("frps has no ports to give") // an empty list allows every port
+	}
+	used := map[uint16]bool{s.BindPort: true} // frp would serve two things on one port
+	for _, port := range []uint16{s.HTTPPort, s.HTTPSPort} {
+		if port != 0 && used[port] {
+			return fmt.Errorf("frps is to use port %d twice", port)
+		}
+		used[port] = true
 	}
 	for _, r := range s.Allow {
 		if r.First == 0 || r.Last < r.First { // frps would allow nothing and not say so

@@ -50,6 +50,9 @@ func fastMapping(raw []byte) (m Mapping, ok bool) {
 	m.Node = c.has(`,"node":true`)
 	m.Standby = c.has(`,"standby":true`)
 	m.Learned = c.has(`,"learned":true`)
+	if c.has(`,"domain":`) {
+		m.Domain = c.text()
+	}
 	c.skip(`}`)
 	return m, c.ok && c.rest == ""
 }

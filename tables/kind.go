@@ -51,7 +51,7 @@ var mappingKind = &kind[MappingKey, Mapping]{
 	fast:  fastMapping,
 	check: checkMapping,
 	note: func(m, measured Mapping) (Mapping, bool) {
-		if m.LeaseID != measured.LeaseID || m.Public() != measured.Public() || m.Type != measured.Type {
+		if m.LeaseID != measured.LeaseID || m.Public() != measured.Public() || m.Type != measured.Type || m.Domain != measured.Domain {
 			return m, false
 		}
 		m.State, m.Reason, m.VerifiedAt = measured.State, measured.Reason, measured.VerifiedAt
@@ -86,7 +86,7 @@ var reservationKind = &kind[ReservationKey, Reservation]{
 	},
 	check: checkReservation,
 	note: func(r, measured Reservation) (Reservation, bool) {
-		if r.Port != measured.Port || r.Type != measured.Type {
+		if r.Port != measured.Port || r.Type != measured.Type || r.Domain != measured.Domain {
 			return r, false
 		}
 		r.PortProvedAt = measured.PortProvedAt
@@ -102,7 +102,7 @@ var wantedKind = &kind[string, Wanted]{
 }
 
 func checkMapping(m Mapping) (Mapping, error) {
-	err := checks(CheckName(m.Name), checkProtocol(m.Type), checkState(m.State),
+	err := checks(CheckName(m.Name), checkProtocol(m.Type, m.Domain), checkState(m.State),
 		checkKey(string(m.NodeID), string(m.ProxyID), m.LeaseID),
 		stamp(&m.VerifiedAt), stamp(&m.LeaseUntil))
 	if err == nil && m.State == Up && (!m.Address.IsValid() || m.BindPort == 0) {
@@ -143,7 +143,7 @@ func checkProxy(p ReverseProxy) (ReverseProxy, error) {
 }
 
 func checkReservation(r Reservation) (Reservation, error) {
-	err := checks(CheckName(r.Name), checkProtocol(r.Type), checkKey(string(r.NodeID), r.LeaseID),
+	err := checks(CheckName(r.Name), checkProtocol(r.Type, r.Domain), checkKey(string(r.NodeID), r.LeaseID),
 		stamp(&r.LeaseUntil), stamp(&r.UsedAt), stamp(&r.PortProvedAt))
 	if err == nil && r.Port == 0 {
 		err = fmt.Errorf("a reservation needs a port")
@@ -155,7 +155,7 @@ func checkReservation(r Reservation) (Reservation, error) {
 }
 
 func checkWanted(w Wanted) (Wanted, error) {
-	err := checks(CheckName(w.Name), checkProtocol(w.Type))
+	err := checks(CheckName(w.Name), checkProtocol(w.Type, w.Domain))
 	if err == nil && (!w.Local.Addr().Is4() || w.Local.Port() == 0) {
 		err = fmt.Errorf("%s is not the IPv4 address and port of a service", w.Local)
 	}
@@ -169,11 +169,11 @@ func checks(errs ...error) error { return cmp.Or(errs...) }
 
 func zeroOf[T any](T) (zero T) { return zero }
 
-func checkProtocol(p Protocol) error {
-	if p != TCP && p != UDP {
+func checkProtocol(p Protocol, domain string) error {
+	if !p.Known() {
 		return fmt.Errorf("%q is not a protocol", p)
 	}
-	return nil
+	return CheckDomainOf(p, domain)
 }
 
 func checkState(s State) error {

@@ -3,6 +3,7 @@ package tables
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -11,17 +12,35 @@ import (
 	"p2prc/tables/identity"
 )
 
-// Protocol is the transport of a mapping as the table files spell it.
+// Protocol is what a mapping carries, as the table files spell it.
 type Protocol string
 
-// The protocols a reverse proxy can map.
+// The protocols a reverse proxy can map. The last two share one port of the
+// proxy for all their mappings, which are told apart by domain: HTTP by the
+// Host of a request, HTTPS by the name that TLS begins with, unopened.
 const (
-	TCP Protocol = "TCP"
-	UDP Protocol = "UDP"
+	TCP   Protocol = "TCP"
+	UDP   Protocol = "UDP"
+	HTTP  Protocol = "HTTP"
+	HTTPS Protocol = "HTTPS"
 )
 
-// FRP spells the protocol as frp does: "tcp", "udp".
+// FRP spells the protocol as frp does: "tcp", "udp", "http", "https".
 func (p Protocol) FRP() string { return strings.ToLower(string(p)) }
+
+// ByName reports whether strangers reach such a mapping by a domain.
+func (p Protocol) ByName() bool { return p == HTTP || p == HTTPS }
+
+// Transport is what the protocol is carried by: TCP or UDP.
+func (p Protocol) Transport() Protocol {
+	if p.ByName() {
+		return TCP
+	}
+	return p
+}
+
+// Known reports whether it is one of the protocols above.
+func (p Protocol) Known() bool { return p == TCP || p == UDP || p.ByName() }
 
 // State is what a row says of itself.
 type State string
@@ -55,6 +74,7 @@ type Mapping struct {
 	Node         bool           `json:"node,omitempty"`    // the server's own port, not a --map
 	Standby      bool           `json:"standby,omitempty"` // the server's active reverse proxy is another one
 	Learned      bool           `json:"learned,omitempty"` // other nodes say so; see Store.Learn
+	Domain       string         `json:"domain,omitempty"`  // of HTTP and HTTPS: BindPort is then shared
 }
 
 // MappingKey identifies a mapping: a node's names are unique on a proxy.
@@ -69,6 +89,15 @@ func (m Mapping) Key() MappingKey { return MappingKey{m.ProxyID, m.NodeID, m.Nam
 
 // Public is the address that a stranger dials.
 func (m Mapping) Public() netip.AddrPort { return netip.AddrPortFrom(m.Address, m.BindPort) }
+
+// Dial is what a stranger dials as people write it: Public, or the domain with
+// the port.
+func (m Mapping) Dial() string {
+	if m.Domain != "" {
+		return net.JoinHostPort(m.Domain, strconv.Itoa(int(m.BindPort)))
+	}
+	return m.Public().String()
+}
 
 // Admission says whom a reverse proxy lends ports to.
 type Admission string
@@ -96,8 +125,21 @@ type ReverseProxy struct {
 	FRPVersion string      `json:"frp_version"`
 	NodeID     identity.ID `json:"node_id"`
 	Serial     uint64      `json:"serial"`
-	Load       int         `json:"load,omitempty"`    // live leases, as the proxy last said
-	Learned    bool        `json:"learned,omitempty"` // other nodes say so; see Store.Learn
+	Load       int         `json:"load,omitempty"`       // live leases, as the proxy last said
+	Learned    bool        `json:"learned,omitempty"`    // other nodes say so; see Store.Learn
+	HTTPPort   uint16      `json:"http_port,omitempty"`  // of all HTTP mappings, by domain; 0: none are lent
+	HTTPSPort  uint16      `json:"https_port,omitempty"` // of all HTTPS mappings
+}
+
+// NamePort is the port that all mappings of a protocol share; 0: it has none.
+func (p ReverseProxy) NamePort(proto Protocol) uint16 {
+	switch proto {
+	case HTTP:
+		return p.HTTPPort
+	case HTTPS:
+		return p.HTTPSPort
+	}
+	return 0
 }
 
 // Reservation is a reverse proxy's word that a node and name get this port.
@@ -111,6 +153,7 @@ type Reservation struct {
 	LeaseUntil   time.Time   `json:"lease_until,omitzero"`
 	UsedAt       time.Time   `json:"used_at"`                 // last grant or renewal
 	PortProvedAt time.Time   `json:"port_proved_at,omitzero"` // last dial from outside that came through
+	Domain       string      `json:"domain,omitempty"`        // of HTTP and HTTPS: what is reserved
 }
 
 // ReservationKey identifies a reservation on the one proxy that made it.
@@ -130,6 +173,8 @@ type Wanted struct {
 	Type  Protocol       `json:"type"`
 	Local netip.AddrPort `json:"local"`
 	Port  uint16         `json:"port,omitempty"` // on the reverse proxy; 0: any
+
+	Domain string `json:"domain,omitempty"` // of HTTP and HTTPS
 }
 
 // PortRange is an inclusive range of ports, written "20000-29999".

@@ -64,6 +64,10 @@ type Options struct {
 	Taken  []uint16 // ports of the pool that are not to be lent: frps's own, the node port
 	Open   bool     // lends to anyone: MaxPortsOpen and KeepOpen hold
 
+	// HTTPPort and HTTPSPort are frps's own, on which it tells mappings apart by
+	// domain. Zero: no domains are lent for that protocol.
+	HTTPPort, HTTPSPort uint16
+
 	// MaxPorts is the most ports one node can have. Zero: MaxPorts or MaxPortsOpen.
 	MaxPorts int
 	Now      func() time.Time
@@ -155,6 +159,12 @@ func New(o Options) (*Book, error) {
 // they said, but not before grace has passed and not later than a new one
 // would: the wall clock may have been set either way since.
 func (b *Book) load(r tables.Reservation, now time.Time) {
+	if p := b.namePort(r.Type); r.Domain != "" && p != r.Port {
+		r.LeaseID, r.LeaseUntil = "", time.Time{} // its node has to hear of the new port
+		if p != 0 {
+			r.Port = p
+		}
+	}
 	e := &entry{row: r, end: now}
 	if !r.LeaseUntil.IsZero() {
 		left := r.LeaseUntil.Sub(now.Round(0))

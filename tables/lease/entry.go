@@ -9,13 +9,27 @@ import (
 	"p2prc/tables/identity"
 )
 
-// slot is one port of the proxy. TCP and UDP ports are apart, in frps too.
+// slot is what is had by one mapping alone: a port of the proxy, or a domain.
+// TCP and UDP ports are apart, in frps too, as are HTTP and HTTPS domains.
 type slot struct {
-	proto tables.Protocol
-	port  uint16
+	proto  tables.Protocol
+	port   uint16 // 0 with a domain: all of them share one
+	domain string
 }
 
-func (s slot) String() string { return fmt.Sprintf("%s port %d", s.proto, s.port) }
+func (s slot) String() string {
+	if s.domain != "" {
+		return fmt.Sprintf("%s domain %s", s.proto, s.domain)
+	}
+	return fmt.Sprintf("%s port %d", s.proto, s.port)
+}
+
+func slotOf(proto tables.Protocol, port uint16, domain string) slot {
+	if domain != "" {
+		port = 0
+	}
+	return slot{proto, port, domain}
+}
 
 // entry is one reservation, with its lease while there is one.
 type entry struct {
@@ -32,7 +46,7 @@ type entry struct {
 	leaving  bool      // a change that ends this reservation is being committed
 }
 
-func (e *entry) slot() slot              { return slot{e.row.Type, e.row.Port} }
+func (e *entry) slot() slot              { return slotOf(e.row.Type, e.row.Port, e.row.Domain) }
 func (e *entry) live(now time.Time) bool { return now.Before(e.end) }
 
 // letGo closes the guard. A listener that cannot be closed is gone all the
@@ -95,6 +109,9 @@ func (b *Book) remove(e *entry, now time.Time, stolen bool) {
 // take puts a guard on the entry's port. The port is then certainly not
 // frps's, whatever was known before.
 func (b *Book) take(e *entry, id string) error {
+	if e.row.Domain != "" {
+		return b.takeDomain(e)
+	}
 	g, err := b.o.Guard(e.row.Type, e.row.Port, id, b.guardKey(id))
 	if err != nil {
 		return fmt.Errorf("holding %s: %w", e.slot(), err)

@@ -20,6 +20,15 @@ import (
 //
 // frpc shows the error to the user (0.61-0.70.1: as the proxy's err).
 func (b *Book) Admit(node identity.ID, name string, proto tables.Protocol, port uint16, leaseID string) error {
+	return b.admit(node, name, slot{proto: proto, port: port}, leaseID)
+}
+
+// AdmitDomain is Admit for a domain.
+func (b *Book) AdmitDomain(node identity.ID, name string, proto tables.Protocol, domain, leaseID string) error {
+	return b.admit(node, name, slot{proto: proto, domain: domain}, leaseID)
+}
+
+func (b *Book) admit(node identity.ID, name string, asked slot, leaseID string) error {
 	now := b.o.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -27,14 +36,16 @@ func (b *Book) Admit(node identity.ID, name string, proto tables.Protocol, port 
 	switch {
 	case e == nil:
 		return fmt.Errorf("p2prc: no port is reserved for %s here", name)
-	case e.slot() != slot{proto, port}:
-		return fmt.Errorf("p2prc: %s has %s here, not %s", name, e.slot(), slot{proto, port})
+	case e.slot() != asked:
+		return fmt.Errorf("p2prc: %s has %s here, not %s", name, e.slot(), asked)
 	case e.row.LeaseID == "":
 		return fmt.Errorf("p2prc: the lease of %s was given back", name)
 	case e.row.LeaseID != leaseID:
 		return fmt.Errorf("p2prc: %s has another lease by now", name)
 	case e.leaving:
 		return fmt.Errorf("p2prc: %s is being taken from %s", e.slot(), name)
+	case !b.lendable(e.slot()) && e.row.Domain != "":
+		return fmt.Errorf("p2prc: %s is no longer lent here", e.slot())
 	case !b.lendable(e.slot()):
 		return fmt.Errorf("p2prc: %s is no longer lent here, only %s", e.slot(), b.o.Pool)
 	}

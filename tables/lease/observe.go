@@ -15,7 +15,11 @@ type Online struct {
 	Name string
 	Type tables.Protocol
 	Port uint16
+
+	Domain string // of HTTP and HTTPS; Port counts for nothing then
 }
+
+func (o Online) slot() slot { return slotOf(o.Type, o.Port, o.Domain) }
 
 // Finding is something that a look at frps brought to light.
 type Finding struct {
@@ -98,7 +102,7 @@ func (b *Book) match(asked time.Time, online []Online) []Finding {
 	b.observed = asked
 	b.online = make(map[slot]Online, len(online))
 	for _, o := range online {
-		s := slot{o.Type, o.Port}
+		s := o.slot()
 		b.online[s] = o
 		if e := b.nodes[o.Node][o.Name]; e != nil && e.slot() == s {
 			continue
@@ -131,7 +135,7 @@ func (b *Book) guardAll(now time.Time) []Finding {
 		switch {
 		case !e.live(now):
 			e.letGo()
-		case e.guard == nil && !e.online && !b.unsettled(e) && b.lendable(e.slot()):
+		case e.row.Domain == "" && e.guard == nil && !e.online && !b.unsettled(e) && b.lendable(e.slot()):
 			if err := b.take(e, e.row.LeaseID); err != nil {
 				found = append(found, e.finding(Unguarded, err))
 			}
@@ -175,7 +179,7 @@ func (b *Book) Seen(online []Online) {
 	defer b.mu.Unlock()
 	for _, o := range online {
 		e := b.nodes[o.Node][o.Name]
-		if e != nil && e.slot() == (slot{o.Type, o.Port}) && e.guard == nil {
+		if e != nil && e.slot() == o.slot() && e.guard == nil {
 			e.online = true
 		}
 	}

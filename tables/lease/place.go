@@ -20,7 +20,11 @@ func (p *plan) place() error {
 	var open []int
 	for i, w := range p.req.Wants {
 		p.b.mu.Lock()
-		done, err := p.fixed(&p.grants[i], w)
+		fixed := p.fixed
+		if w.Type.ByName() {
+			fixed = p.domain
+		}
+		done, err := fixed(&p.grants[i], w)
 		p.b.mu.Unlock()
 		if err != nil {
 			return err
@@ -100,7 +104,7 @@ func (p *plan) fixed(g *grant, w peerapi.Want) (done bool, err error) {
 	if w.Port == 0 {
 		return false, nil
 	}
-	s := slot{w.Type, w.Port}
+	s := slot{proto: w.Type, port: w.Port}
 	if !p.b.lendable(s) {
 		return true, refuse(peerapi.CodePortTaken, "port %d is not one that this reverse proxy lends, of %s", w.Port, p.b.o.Pool)
 	}
@@ -212,6 +216,9 @@ func (p *plan) idle(e *entry) bool {
 
 // lendable reports whether the proxy lends this port at all.
 func (b *Book) lendable(s slot) bool {
+	if s.domain != "" {
+		return b.namePort(s.proto) != 0
+	}
 	return b.o.Pool.Contains(s.port) && !b.taken[s.port]
 }
 
@@ -235,7 +242,7 @@ func (p *plan) free(s slot, name string, certain bool) bool {
 
 // try grabs the port unless the book knows better.
 func (p *plan) try(g *grant, w peerapi.Want, port uint16, id string) (bool, error) {
-	s := slot{w.Type, port}
+	s := slot{proto: w.Type, port: port}
 	if !p.free(s, w.Name, false) {
 		return false, nil
 	}
@@ -248,7 +255,10 @@ func (p *plan) grab(g *grant, w peerapi.Want, s slot, id string) (bool, error) {
 	if id == "" {
 		id = newLeaseID()
 	}
-	e := &entry{row: tables.Reservation{NodeID: p.node, Name: w.Name, Type: s.proto, Port: s.port, LeaseID: id}}
+	e := &entry{row: tables.Reservation{NodeID: p.node, Name: w.Name, Type: s.proto, Port: s.port, Domain: s.domain, LeaseID: id}}
+	if s.domain != "" {
+		e.row.Port = p.b.namePort(s.proto)
+	}
 	other := p.b.slots[s]
 	if other != nil {
 		other.letGo() // of a lease that ran out

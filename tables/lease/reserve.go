@@ -73,10 +73,15 @@ func (b *Book) check(req peerapi.ReserveRequest) error {
 		switch {
 		case seen[w.Name]:
 			return refuse(peerapi.CodeBadRequest, "%s is asked for twice", w.Name)
-		case w.Type != tables.TCP && w.Type != tables.UDP:
-			return refuse(peerapi.CodeBadRequest, "%s: %q is neither TCP nor UDP", w.Name, w.Type)
+		case !w.Type.Known():
+			return refuse(peerapi.CodeBadRequest, "%s: %q is not a protocol", w.Name, w.Type)
+		case w.Type.ByName() && (w.Port != 0 || w.Another || len(w.Candidates) > 0):
+			return refuse(peerapi.CodeBadRequest, "%s: a domain comes with the port that all domains share", w.Name)
 		case len(w.Candidates) > maxCandidates:
 			return refuse(peerapi.CodeBadRequest, "%s: %d candidates, at most %d are looked at", w.Name, len(w.Candidates), maxCandidates)
+		}
+		if err := tables.CheckDomainOf(w.Type, w.Domain); err != nil {
+			return refuse(peerapi.CodeBadRequest, "%s: %s", w.Name, err)
 		}
 		seen[w.Name] = true
 	}
@@ -186,12 +191,14 @@ func (p *plan) leases() []peerapi.Lease {
 			LeaseID: r.LeaseID, Until: wall(p.now.Add(signedLife)),
 		}
 		out[i] = peerapi.Lease{
-			Name: r.Name, Type: r.Type, Port: r.Port, ID: r.LeaseID,
+			Name: r.Name, Type: r.Type, Port: r.Port, Domain: r.Domain, ID: r.LeaseID,
 			TTL:      peerapi.Milliseconds(g.end.Sub(p.now).Milliseconds()),
-			Signed:   signed.Sign(p.b.o.Sign),
 			GuardKey: p.b.guardKey(r.LeaseID),
 			Guarded:  g.guarded,
 			Proved:   portProved(r, p.now),
+		}
+		if r.Domain == "" { // others are not told of domains yet
+			out[i].Signed = signed.Sign(p.b.o.Sign)
 		}
 	}
 	return out

@@ -35,6 +35,8 @@ var statusOf = map[Code]int{
 	CodeQuota:       http.StatusForbidden,
 	CodePoolFull:    http.StatusConflict,
 	CodePortTaken:   http.StatusConflict,
+	CodeDomainTaken: http.StatusConflict,
+	CodeNoDomains:   http.StatusConflict,
 	CodeFRPTooOld:   http.StatusConflict,
 	CodeNotAProxy:   http.StatusNotFound,
 	CodeUnavailable: http.StatusServiceUnavailable,

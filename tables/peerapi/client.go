@@ -174,7 +174,7 @@ func (c *Client) Reserve(ctx context.Context, req ReserveRequest) (ReserveReply,
 		return ReserveReply{}, fmt.Errorf("reading the answer: %d leases for %d mappings", len(r.Leases), len(req.Wants))
 	}
 	for i, w := range req.Wants {
-		if l := r.Leases[i]; l.Name != w.Name || l.Type != w.Type {
+		if l := r.Leases[i]; l.Name != w.Name || l.Type != w.Type || l.Domain != w.Domain {
 			return ReserveReply{}, fmt.Errorf("reading the answer: lease %d is not for %s", i, w.Name)
 		}
 	}

@@ -72,6 +72,9 @@ func (r *ReserveRequest) check() error {
 		if err := checkProtocol(w.Type); err != nil {
 			return err
 		}
+		if err := tables.CheckDomainOf(w.Type, printable(w.Domain)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -140,8 +143,8 @@ func (r *WitnessReply) accept(identity.ID) error {
 }
 
 func checkProtocol(p tables.Protocol) error {
-	if p != tables.TCP && p != tables.UDP {
-		return fmt.Errorf("%q is neither TCP nor UDP", printable(string(p)))
+	if !p.Known() {
+		return fmt.Errorf("%q is not a protocol", printable(string(p)))
 	}
 	return nil
 }

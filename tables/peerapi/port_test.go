@@ -212,7 +212,7 @@ func TestPort_requests(t *testing.T) {
 		{"port too large", postOf("/v1/reserve", want(`,"port":70000`)), 400, "port"},
 		{"a path for a name", postOf("/v1/reserve", `{"id":"1","name":"../n","wants":[]}`), 400, "not a name"},
 		{"a template for a name", postOf("/v1/reserve", `{"id":"1","name":"n","wants":[{"name":"{{.Envs.X}}","type":"TCP"}]}`), 400, "not a name"},
-		{"another protocol", postOf("/v1/reserve", `{"id":"1","name":"n","wants":[{"name":"a","type":"http"}]}`), 400, "neither TCP nor UDP"},
+		{"another protocol", postOf("/v1/reserve", `{"id":"1","name":"n","wants":[{"name":"a","type":"http"}]}`), 400, "is not a protocol"},
 		{"no ID", postOf("/v1/reserve", `{"id":"","name":"n","wants":[]}`), 400, "ID"},
 		{"ID with an escape", postOf("/v1/reserve", `{"id":"\u001b[31m","name":"n","wants":[]}`), 400, "ID"},
 		{"unknown state", postOf("/v1/report", `{"rows":[{"lease_id":"l","state":"great","local":""}]}`), 400, "not a state"},

@@ -34,6 +34,7 @@ type Want struct {
 	Candidates []uint16        `json:"candidates,omitempty"` // free on the server: one of these if possible
 	Lease      []byte          `json:"lease,omitempty"`      // the last signed lease, for a proxy that lost its tables
 	Another    bool            `json:"another,omitempty"`    // the reserved port was stolen: give a different one
+	Domain     string          `json:"domain,omitempty"`     // of HTTP and HTTPS, instead of all else: this one
 }
 
 // ReserveRequest asks for leases, all or none: POST /v1/reserve. The same ID
@@ -58,10 +59,11 @@ type Lease struct {
 	Port     uint16          `json:"port"`
 	ID       string          `json:"id"`
 	TTL      Milliseconds    `json:"ttl_ms"`
-	Signed   []byte          `json:"signed"`    // see lease.Sign
+	Signed   []byte          `json:"signed"`    // see lease.Sign; empty for a domain
 	GuardKey []byte          `json:"guard_key"` // proves the guard's answer to a witness
 	Guarded  bool            `json:"guarded"`   // p2prc holds the port; false: frps already does
 	Proved   bool            `json:"proved"`    // dialled from outside in the last 24 h
+	Domain   string          `json:"domain,omitempty"`
 }
 
 // FRP is what a server needs for its frpc.toml. It holds secrets.
@@ -174,6 +176,8 @@ const (
 	CodeQuota       Code = "quota"
 	CodePoolFull    Code = "pool-full"
 	CodePortTaken   Code = "port-taken"
+	CodeDomainTaken Code = "domain-taken"
+	CodeNoDomains   Code = "no-domains"  // it lends none of that protocol
 	CodeUnavailable Code = "unavailable" // try again
 	CodeFRPTooOld   Code = "frp-too-old"
 	CodeNotAProxy   Code = "not-a-proxy" // a node without this role
