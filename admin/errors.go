@@ -28,6 +28,8 @@ var (
 	// ErrPortUsed: by another proxy of this frps, maybe one of a session that frps
 	// does not know to be dead yet. Then it passes.
 	ErrPortUsed = errors.New("port used by frps")
+	// ErrDomainUsed: by another proxy of this frps, as with ErrPortUsed.
+	ErrDomainUsed = errors.New("domain used by frps")
 	// ErrPortNotAllowed: outside frps's allowPorts.
 	ErrPortNotAllowed = errors.New("port not allowed")
 	// ErrQuota: more than frps's maxPortsPerClient.
@@ -57,6 +59,8 @@ func classify(text string) error {
 	switch {
 	case strings.HasSuffix(text, "port already used"): // by a proxy of frps
 		kind = ErrPortUsed
+	case text == "router config conflict":
+		kind = ErrDomainUsed
 	case strings.HasSuffix(text, "port unavailable"), // by another process or by frps itself, or privileged
 		strings.HasSuffix(text, "no available port"), // none left of those that frps picks from
 		isBindError(text):

@@ -48,8 +48,8 @@ type Proxy struct {
 func (p Proxy) Running() bool { return p.Phase == Running }
 
 // Refusal is why frps did not open the port, nil unless it said no. Its text is
-// frps's, and it matches one of ErrPortTaken, ErrPortUsed, ErrPortNotAllowed, ErrQuota,
-// ErrNameTaken, ErrGateDown and ErrRefused.
+// frps's, and it matches one of ErrPortTaken, ErrPortUsed, ErrDomainUsed, ErrPortNotAllowed,
+// ErrQuota, ErrNameTaken, ErrGateDown and ErrRefused.
 func (p Proxy) Refusal() error {
 	if p.Phase != StartError {
 		return nil

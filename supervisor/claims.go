@@ -37,7 +37,7 @@ func (c *claims) all() []record.Body {
 	return out
 }
 
-// claim tells the world of every mapping that worked once: where it is, under
+// claim tells the world of every mapping of a port that worked once: where it is, under
 // which lease, and since when it does not work now, if it does not.
 func (a *attachment) claim(now time.Time) {
 	key := a.link.client.PeerKey()
@@ -46,8 +46,8 @@ func (a *attachment) claim(now time.Time) {
 	}
 	said := make([]record.Body, 0, len(a.maps))
 	for _, m := range a.maps {
-		if m.lease == nil || !m.wasUp {
-			continue
+		if m.lease == nil || !m.wasUp || m.Type.ByName() {
+			continue // a claim shows a port: others do not hear of domains
 		}
 		role := record.Active
 		if m.row.Standby {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"p2prc/admin"
@@ -112,8 +113,8 @@ func (g *gate) login(metas map[string]admin.Secret) (identity.ID, error) {
 	return id, nil
 }
 
-// open lets only the holder of a lease open its port, and nothing but a plain
-// TCP or UDP port: groups share ports, domains are not leased.
+// open lets only the holder of a lease open its port or domain, and nothing
+// besides: groups share ports, locations share domains.
 func (g *gate) open(p *admin.NewProxy) error {
 	id, err := g.login(p.User.Metas)
 	if err != nil {
@@ -123,14 +124,16 @@ func (g *gate) open(p *admin.NewProxy) error {
 	if !ok || identity.ID(node) != id {
 		return errors.New("the name belongs to another node")
 	}
-	var proto tables.Protocol
-	switch p.ProxyType {
-	case tables.TCP.FRP():
-		proto = tables.TCP
-	case tables.UDP.FRP():
-		proto = tables.UDP
-	default:
+	proto := tables.Protocol(strings.ToUpper(p.ProxyType))
+	if !proto.Known() || proto.FRP() != p.ProxyType {
 		return fmt.Errorf("p2prc leases no %q proxies", p.ProxyType)
+	}
+	if proto.ByName() {
+		domain, ok := p.Domain()
+		if !ok {
+			return errors.New("p2prc leases one whole domain and nothing besides: no locations, no subdomains, no passwords, no groups")
+		}
+		return g.book.AdmitDomain(id, name, proto, domain, p.Metas[metaLease])
 	}
 	if !p.Plain() {
 		return errors.New("p2prc leases plain ports only: no groups, no domains")

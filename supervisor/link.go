@@ -211,6 +211,10 @@ func refusal(proxy string, self identity.ID, err error) *Failure {
 			return fail(NoPort, "a larger --ports range at the reverse proxy makes room", "reverse proxy %s: %w", proxy, err)
 		case peerapi.CodePortTaken:
 			return fail(NoPort, "leave the port out to get a free one", "reverse proxy %s: %w", proxy, err)
+		case peerapi.CodeDomainTaken:
+			return fail(Refused, "a domain belongs to the node that had it first, until that has not used it for long", "reverse proxy %s: %w", proxy, err)
+		case peerapi.CodeNoDomains:
+			return fail(Refused, "map a port, or start the reverse proxy with --http-port or --https-port", "reverse proxy %s: %w", proxy, err)
 		case peerapi.CodeFRPTooOld:
 			return fail(FRPUnusable, "install frp 0.61 or newer here", "reverse proxy %s: %w", proxy, err)
 		}

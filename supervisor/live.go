@@ -179,7 +179,7 @@ func failPending(p *post, done, all int, timeout time.Duration) error {
 
 // UnmapRequest names mappings to drop.
 type UnmapRequest struct {
-	Names []string `json:"names"` // of mappings, local or public ports, FIRST-LAST of ports, each with /udp or not
+	Names []string `json:"names"` // of mappings, domains, local or public ports, FIRST-LAST of ports, each with /udp or not
 	All   bool     `json:"all"`   // every one of p2prc map
 }
 
@@ -274,8 +274,8 @@ func (s *server) meant(req UnmapRequest) (map[string]bool, error) {
 	return gone, nil
 }
 
-// named are the mappings that the user means by a name, by a port on either
-// side, or by a range of them; the caller holds mu.
+// named are the mappings that the user means by a name, by a domain, by a port on
+// either side, or by a range of them; the caller holds mu.
 func (s *server) named(text string) []string {
 	if _, ok := s.names[text]; ok {
 		return []string{text}
@@ -283,7 +283,7 @@ func (s *server) named(text string) []string {
 	ports, proto, _ := strings.Cut(text, "/")
 	r, err := tables.ParsePortRange(ports)
 	if err != nil {
-		return nil
+		return s.ofDomain(text)
 	}
 	var local, public []string
 	for name, m := range s.names {
@@ -293,7 +293,7 @@ func (s *server) named(text string) []string {
 		if r.Contains(m.Local.Port()) {
 			local = append(local, name)
 		}
-		if p := s.board.look(m); p != nil && r.Contains(p.row.BindPort) {
+		if p := s.board.look(m); p != nil && m.Domain == "" && r.Contains(p.row.BindPort) {
 			public = append(public, name)
 		}
 	}
@@ -301,6 +301,16 @@ func (s *server) named(text string) []string {
 		return local
 	}
 	return public
+}
+
+// ofDomain are the mappings of a domain; the caller holds mu.
+func (s *server) ofDomain(domain string) (names []string) {
+	for name, m := range s.names {
+		if domain != "" && m.Domain == domain {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // WaitRequest waits for mappings to come up, or go down.
@@ -358,7 +368,7 @@ func (s *server) asWanted(req WaitRequest) (rows []*post, late *post, err error)
 	known := make(map[string]bool, len(names))
 	for _, name := range names {
 		_, ok := s.names[name]
-		known[name] = ok || name == ownName || name == ownUDPName
+		known[name] = ok || isOwn(name)
 	}
 	s.mappings.mu.Unlock()
 	s.board.mu.Lock()

@@ -24,6 +24,11 @@ import (
 //	local = "127.0.0.1:3000" # or 3000
 //	remote = 22000           # left out: the reverse proxy picks
 //	protocol = "udp"         # left out: tcp
+//
+//	[[mapping]]
+//	domain = "app.example.org" # instead of remote
+//	local = 3000
+//	protocol = "https"         # left out: http
 const mapFileName = "mappings.toml"
 
 // mapFile is the file as go-toml reads it. The values are looked at by hand:
@@ -37,6 +42,7 @@ type mapEntry struct {
 	Local    any `toml:"local"`
 	Remote   any `toml:"remote"`
 	Protocol any `toml:"protocol"`
+	Domain   any `toml:"domain"`
 }
 
 // readMapFiles reads the one of the files that is there; none is no mapping.
@@ -99,12 +105,13 @@ func parseMapFile(data []byte) ([]Map, error) {
 // read takes one entry over; key is the one that is wrong.
 func (e mapEntry) read(m *Map) (key string, err error) {
 	m.Type = tables.TCP
-	switch e.Protocol {
-	case nil, "tcp", "TCP":
-	case "udp", "UDP":
-		m.Type = tables.UDP
-	default:
-		return "protocol", fmt.Errorf("%q is not a protocol: tcp and udp are", fmt.Sprint(e.Protocol))
+	if e.Domain != nil {
+		m.Domain, m.Type = fmt.Sprint(e.Domain), tables.HTTP
+	}
+	if e.Protocol != nil {
+		if m.Type = tables.Protocol(strings.ToUpper(fmt.Sprint(e.Protocol))); !m.Type.Known() {
+			return "protocol", fmt.Errorf("%q is not a protocol: tcp, udp, http and https are", fmt.Sprint(e.Protocol))
+		}
 	}
 	if m.Local, err = localOf(e.Local); err != nil {
 		return "local", err
@@ -114,9 +121,12 @@ func (e mapEntry) read(m *Map) (key string, err error) {
 			return "remote", err
 		}
 	}
+	if err := m.checkDomain(); err != nil {
+		return "domain", err
+	}
 	if e.Name == nil {
 		m.Name = m.DefaultName()
-		return "", nil
+		return "name", checkMapName(m.Name) // that of a long domain is too long
 	}
 	m.Name = fmt.Sprint(e.Name)
 	return "name", checkMapName(m.Name)
@@ -145,6 +155,9 @@ func localOf(value any) (netip.AddrPort, error) {
 // DefaultName is that of a mapping to which its user gave none. It is stable,
 // so that the same mapping keeps its port.
 func (m Map) DefaultName() string {
+	if m.Domain != "" {
+		return m.Type.FRP() + "-" + strings.ReplaceAll(m.Domain, ".", "-")
+	}
 	port := strconv.Itoa(int(m.Local.Port()))
 	if m.Local.Addr() == loopback {
 		return m.Type.FRP() + "-" + port

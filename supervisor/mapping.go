@@ -12,7 +12,15 @@ import (
 const (
 	ownName    = "p2prc"     // the node's own port, the canary of the TCP tunnel
 	ownUDPName = "p2prc-udp" // the canary of the UDP tunnel, only where a UDP port is mapped
+
+	ownHTTPName  = "p2prc-http"  // the canary of the HTTP port, only where a domain is mapped
+	ownHTTPSName = "p2prc-https" // the same of the HTTPS port
 )
+
+// isOwn reports whether a mapping of that name is the node's own.
+func isOwn(name string) bool {
+	return name == ownName || name == ownUDPName || name == ownHTTPName || name == ownHTTPSName
+}
 
 // mapping is what the server knows of one of its mappings, step by step as in
 // "From request to row". The pass owns it.

@@ -55,6 +55,9 @@ func (s *server) declare(flags []Map) error {
 		if err := checkMapName(m.Name); err != nil {
 			return fail(BadUsage, "give each mapping a name of its own: web=3000", "--map: %w", err)
 		}
+		if err := m.checkDomain(); err != nil {
+			return fail(BadUsage, domainHint, "--map: %w", err)
+		}
 	}
 	s.mappings.mu.Lock()
 	defer s.mappings.mu.Unlock()
@@ -88,8 +91,25 @@ func checkMapName(name string) error {
 	if err := tables.CheckName(name); err != nil {
 		return err
 	}
-	if name == ownName || name == ownUDPName {
+	if isOwn(name) {
 		return fmt.Errorf("the name %q is taken", name)
+	}
+	return nil
+}
+
+const domainHint = "write app.example.org=3000/http"
+
+// checkDomain says what is wrong with the domain of a mapping, or that it has
+// none where it should.
+func (m Map) checkDomain() error {
+	if err := tables.CheckDomainOf(m.Type, m.Domain); err != nil {
+		return err
+	}
+	switch {
+	case m.Domain != "" && m.Remote != 0:
+		return fmt.Errorf("%s comes with the reverse proxy's %s port, not with port %d", m.Domain, m.Type.FRP(), m.Remote)
+	case tables.IsCanaryDomain(m.Domain):
+		return fmt.Errorf("the domain %s is for proofs", m.Domain)
 	}
 	return nil
 }
@@ -129,7 +149,7 @@ func (s *server) remember(rows []tables.Wanted) {
 	s.mappings.mu.Lock()
 	defer s.mappings.mu.Unlock()
 	for _, w := range rows {
-		m := Map{Name: w.Name, Type: w.Type, Local: w.Local, Remote: w.Port}
+		m := Map{Name: w.Name, Type: w.Type, Local: w.Local, Remote: w.Port, Domain: w.Domain}
 		if other, taken := s.names[m.Name]; taken && other != m {
 			s.log.Warn("a mapping of p2prc map is left out: another one has its name", "row", m.Name)
 			continue
@@ -139,8 +159,8 @@ func (s *server) remember(rows []tables.Wanted) {
 	s.index()
 }
 
-// mapped is the node's own port, the UDP canary where there is a UDP mapping,
-// and what the user asked for; nil when that is what known stood for.
+// mapped is the node's own port, the canary of each other protocol that there is
+// a mapping of, and what the user asked for; nil when that is what known stood for.
 func (s *server) mapped(known uint64) (want []wantedMap, version uint64, err error) {
 	s.mappings.mu.Lock()
 	defer s.mappings.mu.Unlock()
@@ -149,20 +169,20 @@ func (s *server) mapped(known uint64) (want []wantedMap, version uint64, err err
 	}
 	want = make([]wantedMap, 0, len(s.names)+2)
 	want = append(want, wantedMap{Map: Map{Name: ownName, Type: tables.TCP}, node: true})
-	udp := false
+	canaries := map[tables.Protocol]bool{tables.TCP: true}
 	seen := make(map[string]bool, len(s.names))
 	take := func(m Map, live bool) error {
 		if seen[m.Name] {
 			return nil
 		}
 		seen[m.Name] = true
-		if m.Type == tables.UDP && !udp {
-			udp = true
-			local, err := s.port.udpAddr()
+		if !canaries[m.Type] {
+			canary, err := s.canaryOf(m.Type)
 			if err != nil {
 				return err
 			}
-			want = append(want, wantedMap{Map: Map{Name: ownUDPName, Type: tables.UDP, Local: local}, node: true})
+			canaries[m.Type] = true
+			want = append(want, wantedMap{Map: canary, node: true})
 		}
 		want = append(want, wantedMap{Map: m, live: live})
 		return nil
@@ -179,6 +199,24 @@ func (s *server) mapped(known uint64) (want []wantedMap, version uint64, err err
 	return want, s.version, err
 }
 
+// canaryOf is the node's own mapping that proves the way of a protocol.
+func (s *server) canaryOf(proto tables.Protocol) (m Map, err error) {
+	switch proto {
+	case tables.UDP:
+		m = Map{Name: ownUDPName, Type: proto}
+		m.Local, err = s.port.udpAddr()
+	case tables.HTTP:
+		m = Map{Name: ownHTTPName, Type: proto, Domain: tables.CanaryDomain(s.key.ID())}
+		m.Local, err = s.port.namedAddr()
+	case tables.HTTPS:
+		m = Map{Name: ownHTTPSName, Type: proto, Domain: tables.CanaryDomain(s.key.ID())}
+		m.Local, err = s.port.namedAddr()
+	default:
+		err = fmt.Errorf("%q is not a protocol", proto)
+	}
+	return m, err
+}
+
 func firstErr(a, b error) error {
 	if a != nil {
 		return a
@@ -191,7 +229,7 @@ func (s *server) wants(name string) bool {
 	s.mappings.mu.Lock()
 	defer s.mappings.mu.Unlock()
 	_, ok := s.names[name]
-	return ok || name == ownName || name == ownUDPName
+	return ok || isOwn(name)
 }
 
 // origin says who wants the mapping of that name; the caller holds mu.
@@ -222,13 +260,13 @@ func (s *server) claim(specs []MapSpec) ([]Map, error) {
 	s.mappings.mu.Lock()
 	defer s.mappings.mu.Unlock()
 	type end struct {
-		proto tables.Protocol
-		local string
+		proto         tables.Protocol
+		local, domain string
 	}
 	byLocal := make(map[end]Map)
 	if slices.ContainsFunc(specs, func(m MapSpec) bool { return !m.Named }) {
 		for _, m := range s.names {
-			byLocal[end{m.Type, m.Local.String()}] = m
+			byLocal[end{m.Type, m.Local.String(), m.Domain}] = m
 		}
 	}
 	byName := make(map[string]*added, len(s.added))
@@ -243,8 +281,11 @@ func (s *server) claim(specs []MapSpec) ([]Map, error) {
 		if err := checkMapName(m.Name); err != nil {
 			return nil, fail(BadUsage, "write a name such as web", "%w", err)
 		}
+		if err := m.checkDomain(); err != nil {
+			return nil, fail(BadUsage, domainHint, "%w", err)
+		}
 		if !spec.Named {
-			o, ok := byLocal[end{m.Type, m.Local.String()}]
+			o, ok := byLocal[end{m.Type, m.Local.String(), m.Domain}]
 			if ok && (m.Remote == 0 || m.Remote == o.Remote) {
 				m = o
 			}
@@ -253,7 +294,7 @@ func (s *server) claim(specs []MapSpec) ([]Map, error) {
 			return nil, fail(BadUsage, "give one of them another name, such as NAME=22", "two mappings have the name %s", m.Name)
 		}
 		if o, ok := s.names[m.Name]; ok && o != m {
-			if m.Remote == 0 && o.Type == m.Type && o.Local == m.Local {
+			if m.Remote == 0 && o.Type == m.Type && o.Local == m.Local && o.Domain == m.Domain {
 				m = o // any port will do, and it has one
 			} else {
 				return nil, fail(Other, "give it another name with --name, or first run p2prc unmap "+m.Name,
@@ -317,7 +358,7 @@ func (s *server) keep(maps []Map) error {
 	for _, a := range s.added {
 		if asked[a.Map] && !a.kept {
 			fresh = append(fresh, a)
-			b.Wanted = append(b.Wanted, tables.Wanted{Name: a.Name, Type: a.Type, Local: a.Local, Port: a.Remote})
+			b.Wanted = append(b.Wanted, tables.Wanted{Name: a.Name, Type: a.Type, Local: a.Local, Port: a.Remote, Domain: a.Domain})
 		}
 	}
 	s.mappings.mu.Unlock()
@@ -335,12 +376,15 @@ func (s *server) keep(maps []Map) error {
 // String is the mapping as --map spells it, without its name.
 func (m Map) String() string {
 	var b strings.Builder
+	if m.Domain != "" {
+		b.WriteString(m.Domain + "=")
+	}
 	b.WriteString(m.Local.String())
 	if m.Remote != 0 {
 		b.WriteString(":" + strconv.Itoa(int(m.Remote)))
 	}
-	if m.Type == tables.UDP {
-		b.WriteString("/udp")
+	if m.Type != tables.TCP {
+		b.WriteString("/" + m.Type.FRP())
 	}
 	return b.String()
 }

@@ -26,12 +26,14 @@ type ownPort struct {
 	fixed    uint16 // from --listen; 0 for any
 	serve    func(net.Listener)
 	serveUDP func(net.PacketConn)
+	serveAll func(net.Listener)
 	ready    chan struct{} // closed once a port is chosen
 
 	mu     sync.Mutex              // guards the rest
 	held   map[uint16]net.Listener // candidates, until one is chosen
 	chosen netip.AddrPort
 	udp    net.PacketConn // the UDP canary's, nil without one
+	named  net.Listener   // of the HTTP and HTTPS canaries, nil without one
 }
 
 // newOwnPort binds nothing yet.
@@ -43,6 +45,11 @@ func newOwnPort(s *server) *ownPort {
 	p.serve = func(ln net.Listener) {
 		s.tree.Add(peerapi.NewPort(ln, peerapi.PortOptions{
 			Key: s.key, Info: s.info, Canary: s.canary.Answer, Log: s.log.With("component", "port"),
+		}))
+	}
+	p.serveAll = func(ln net.Listener) {
+		s.tree.Add(peerapi.NewPort(ln, peerapi.PortOptions{
+			Key: s.key, Info: s.info, Plain: s.canary, Log: s.log.With("component", "canary by domain"),
 		}))
 	}
 	p.serveUDP = func(conn net.PacketConn) { s.tree.Add(canaryUDP{conn, s.canary.ServeUDP}) }
@@ -62,6 +69,22 @@ func (p *ownPort) udpAddr() (netip.AddrPort, error) {
 		p.serveUDP(conn)
 	}
 	return netip.MustParseAddrPort(p.udp.LocalAddr().String()), nil
+}
+
+// namedAddr is where the HTTP and HTTPS canaries answer, which they do from the
+// first call on.
+func (p *ownPort) namedAddr() (netip.AddrPort, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.named == nil {
+		ln, err := net.Listen("tcp4", net.JoinHostPort(p.host.String(), "0"))
+		if err != nil {
+			return netip.AddrPort{}, fmt.Errorf("opening the HTTP canary: %w", err)
+		}
+		p.named = ln
+		p.serveAll(ln)
+	}
+	return netip.MustParseAddrPort(p.named.Addr().String()), nil
 }
 
 // candidates are ports held here, out of the pool. lent is the port that the
@@ -158,6 +181,9 @@ func (p *ownPort) Close() {
 	}
 	if p.udp != nil {
 		p.udp.Close()
+	}
+	if p.named != nil {
+		p.named.Close()
 	}
 }
 

@@ -176,7 +176,10 @@ func (a *attachment) dialPorts(ctx context.Context) {
 	var targets []proof.Target
 	periodic := !a.due.dial.IsZero() && !now.Before(a.due.dial)
 	for _, m := range a.maps {
-		again := periodic && m.port.ok && m.Type == tables.TCP
+		if m.Type.ByName() && !m.node {
+			continue // its port is the canary's
+		}
+		again := periodic && m.port.ok && m.Type.Transport() == tables.TCP
 		if !m.holds(now) || (m.port.ok && !again) || (m.port.reason != "" && now.Before(a.due.witness)) {
 			continue
 		}
@@ -184,7 +187,7 @@ func (a *attachment) dialPorts(ctx context.Context) {
 			m.port = no(NotReachable, "frps holds the port already and nobody outside has proved it in the last 24 h")
 			continue
 		}
-		t := proof.Target{Type: m.Type, Addr: a.public(m)}
+		t := proof.Target{Type: m.Type.Transport(), Addr: a.public(m)}
 		if m.lease.Guarded && !m.port.ok {
 			t.LeaseID, t.Key = m.lease.ID, m.lease.GuardKey
 		}
@@ -193,6 +196,7 @@ func (a *attachment) dialPorts(ctx context.Context) {
 	if periodic || a.due.dial.IsZero() {
 		a.due.dial = now.Add(spread(dialEvery))
 	}
+	defer a.shareNamePorts()
 	if len(targets) == 0 {
 		return
 	}
@@ -202,6 +206,9 @@ func (a *attachment) dialPorts(ctx context.Context) {
 	for i, err := range proof.WitnessAll(ctx, targets, dialParallel) {
 		if err != nil {
 			asked[i].port = no(NotReachable, "no witness could dial it: "+err.Error())
+			if asked[i].Type.ByName() {
+				continue // there is no lease to show to others
+			}
 			failed, byOthers[asked[i]] = append(failed, asked[i]), targets[i]
 		} else {
 			asked[i].port = yes(a.s.o.Name, time.Now())
@@ -209,6 +216,16 @@ func (a *attachment) dialPorts(ctx context.Context) {
 	}
 	if len(failed) > 0 && ctx.Err() == nil {
 		a.dialByOthers(ctx, failed, byOthers)
+	}
+}
+
+// shareNamePorts: mappings that are told apart by domain have one port, which is
+// dialled once for all of them.
+func (a *attachment) shareNamePorts() {
+	for _, m := range a.maps {
+		if m.Type.ByName() && !m.node {
+			m.port = a.tunnels[m.Type].canary.port
+		}
 	}
 }
 
@@ -277,13 +294,11 @@ func (a *attachment) configure(ctx context.Context) configuring {
 			continue
 		}
 		written.maps[m] = o
-		conf.Proxies = append(conf.Proxies, frpconf.Proxy{
-			Name:       a.proxyName(m),
-			Type:       m.Type.FRP(),
-			Local:      m.Local,
-			RemotePort: m.lease.Port,
-			Metadatas:  retryMeta(m),
-		})
+		p := frpconf.Proxy{Name: a.proxyName(m), Type: m.Type.FRP(), Local: m.Local, Domain: m.Domain, Metadatas: retryMeta(m)}
+		if !m.Type.ByName() {
+			p.RemotePort = m.lease.Port
+		}
+		conf.Proxies = append(conf.Proxies, p)
 	}
 	if len(conf.Proxies) == 0 && a.frpc.proc == nil {
 		return unchanged
@@ -391,6 +406,8 @@ func (a *attachment) heardOfFRPC(m *mapping, p admin.Proxy, err error) {
 		m.frp = no(StateUnusable, "frpc could not be told of it: "+a.unconfigured)
 	case p.Err == "":
 		m.frp = no(NotReachable, "frpc is not connected to frps")
+	case errors.Is(p.Refusal(), admin.ErrDomainUsed):
+		m.frp, m.retry = no(NotReachable, "frps still has the domain from an earlier session"), true
 	case errors.Is(p.Refusal(), admin.ErrPortUsed) && m.ghost(time.Now()):
 		m.frp, m.retry = no(NotReachable, "frps still has the port from an earlier session"), true
 	case errors.Is(p.Refusal(), admin.ErrPortTaken), errors.Is(p.Refusal(), admin.ErrPortUsed):
@@ -448,7 +465,10 @@ func (a *attachment) probeTunnels(ctx context.Context) {
 	}
 	wg.Wait()
 	for _, t := range probes {
-		a.outside = t.by
+		byName := t.canary.Type.ByName()
+		if !byName {
+			a.outside = t.by
+		}
 		if t.err == nil {
 			t.verdict, t.misses, t.due = yes("", time.Now()), 0, time.Now().Add(spread(canaryEvery))
 			a.frpc.healthy()
@@ -459,7 +479,7 @@ func (a *attachment) probeTunnels(ctx context.Context) {
 		if t.misses >= canaryMisses || !t.verdict.ok {
 			t.verdict = no(NotReachable, "the tunnel carries no data: "+t.err.Error())
 		}
-		if _, down := a.link.state(); t.misses >= canaryHang && down == nil {
+		if _, down := a.link.state(); t.misses >= canaryHang && down == nil && !byName { // frpc is not to blame where ports work
 			t.misses = 0
 			if err := a.frpc.restart(ctx, "it says running, and nothing comes through"); err != nil {
 				a.log.Warn("stopping frpc", "err", err)
@@ -478,7 +498,7 @@ func (a *attachment) lookAtServices(ctx context.Context) {
 	a.due.local = now.Add(spread(localEvery))
 	targets := make([]proof.Service, len(a.maps))
 	for i, m := range a.maps {
-		targets[i] = proof.Service{Type: m.Type, Addr: m.Local}
+		targets[i] = proof.Service{Type: m.Type.Transport(), Addr: m.Local}
 	}
 	for i, err := range a.s.lookAt(ctx, targets) {
 		if err != nil {

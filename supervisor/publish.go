@@ -176,7 +176,7 @@ func (a *attachment) publish(ctx context.Context, early bool) error {
 			continue
 		}
 		m.wasUp = m.wasUp || state == tables.Up
-		claim := next.Address != old.Address || next.BindPort != old.BindPort || next.LocalAddress != old.LocalAddress || next.LeaseID != old.LeaseID
+		claim := next.Address != old.Address || next.BindPort != old.BindPort || next.LocalAddress != old.LocalAddress || next.LeaseID != old.LeaseID || next.Domain != old.Domain
 		if claim {
 			next.Serial++
 		}
@@ -257,7 +257,7 @@ func (a *attachment) row(m *mapping, hello peerapi.Hello, state tables.State, wh
 	r := tables.Mapping{
 		ServerName: a.s.o.Name, Address: hello.Proxy.Address, Type: m.Type, Name: m.Name, LocalAddress: m.Local,
 		State: state, NodeID: a.s.key.ID(), ProxyID: hello.Proxy.NodeID, Serial: m.row.Serial, Node: m.node,
-		VerifiedAt: m.row.VerifiedAt, ProvedBy: m.row.ProvedBy,
+		VerifiedAt: m.row.VerifiedAt, ProvedBy: m.row.ProvedBy, Domain: m.Domain,
 	}
 	r.BindPort, r.LeaseID, r.LeaseUntil = m.row.BindPort, m.row.LeaseID, m.row.LeaseUntil
 	if m.lease != nil {

@@ -43,6 +43,8 @@ func (a *attachment) getLeases(ctx context.Context) error {
 	var first, live, again []*mapping
 	for _, m := range a.maps {
 		switch {
+		case m.Type.ByName() && hello.Proxy.NamePort(m.Type) == 0: // one that knows no domains would refuse all of a request
+			m.refused, m.blame = fmt.Sprintf("the reverse proxy lends no %s domains: it was started without --%[1]s-port", m.Type.FRP()), Refused
 		case !m.needsLease(now):
 		case m.refused != "":
 			again = append(again, m)
@@ -71,7 +73,8 @@ func (a *attachment) reserveParts(ctx context.Context, hello peerapi.Hello, batc
 		return true, nil
 	}
 	r, refused := errors.AsType[*peerapi.Refusal](err)
-	if refused && r.Code == peerapi.CodePortTaken && len(batch) > 1 && !slices.Contains(batch, a.maps[0]) {
+	taken := refused && (r.Code == peerapi.CodePortTaken || r.Code == peerapi.CodeDomainTaken)
+	if taken && len(batch) > 1 && !slices.Contains(batch, a.maps[0]) {
 		half := len(batch) / 2
 		if done, err = a.reserveParts(ctx, hello, batch[:half]); !done || err != nil {
 			return done, err
@@ -86,11 +89,9 @@ func (a *attachment) reserve(ctx context.Context, hello peerapi.Hello, batch []*
 	req := peerapi.ReserveRequest{ID: rand.Text(), Name: a.s.o.Name}
 	known := a.s.memory.at(a.up.Host, a.up.Port).byName()
 	for _, m := range batch {
-		w := peerapi.Want{Name: m.Name, Type: m.Type, Port: m.Remote, Another: m.another}
-		if !m.another {
+		w := peerapi.Want{Name: m.Name, Type: m.Type, Port: m.Remote, Another: m.another, Domain: m.Domain}
+		if !m.another && !m.Type.ByName() {
 			w.Lease = known[m.Name].Signed
-		}
-		if !m.another {
 			w.Candidates = a.s.standing.lentElsewhere(m.Name)
 		}
 		if m == a.maps[0] {
@@ -242,6 +243,8 @@ func (a *attachment) notGranted(batch []*mapping, err error) error {
 		switch r.Code {
 		case peerapi.CodeQuota:
 			m.blame = Refused
+		case peerapi.CodeDomainTaken, peerapi.CodeNoDomains:
+			m.refused, m.blame = "the reverse proxy refuses it: "+r.Message, Refused
 		case peerapi.CodeUnavailable:
 			m.blame = TimedOut // it asks to be asked again
 		}

@@ -174,8 +174,9 @@ func (r *reverseProxy) openBook() error {
 		},
 		Secret: lease.Secret(secret),
 		Pool:   r.o.Ports,
-		Taken:  []uint16{r.o.FRPPort, r.o.ListenPort},
+		Taken:  []uint16{r.o.FRPPort, r.o.ListenPort, r.o.HTTPPort, r.o.HTTPSPort},
 		Open:   r.o.Open, MaxPorts: r.o.MaxPerNode,
+		HTTPPort: r.o.HTTPPort, HTTPSPort: r.o.HTTPSPort,
 		Guard: func(proto tables.Protocol, port uint16, leaseID string, key []byte) (io.Closer, error) {
 			g, err := proof.Guard(proto, netip.AddrPortFrom(r.o.ListenHost, port), leaseID, key)
 			if err != nil && errPortInUse(err) {
@@ -226,6 +227,8 @@ func (r *reverseProxy) prepareFRPS(path string) error {
 			CertFile:  r.dir.Private("frps.crt"),
 			KeyFile:   r.dir.Private("frps.key"),
 			Allow:     []frpconf.Range{{First: r.o.Ports.First, Last: r.o.Ports.Last}},
+			HTTPPort:  r.o.HTTPPort,
+			HTTPSPort: r.o.HTTPSPort,
 			Keepalive: keepalive,
 		},
 		starting: func() {
@@ -335,6 +338,7 @@ func (r *reverseProxy) describe() {
 		ServerName: r.o.Name, Address: r.o.PublicAddress, State: tables.Waiting, Reason: "not yet seen from outside",
 		NodePort: r.o.ListenPort, FRPPort: r.o.FRPPort, Ports: r.o.Ports, PortsFree: r.book.Free(),
 		Admission: tables.AdmitToken, FRPVersion: r.self.FRPVersion, NodeID: r.key.ID(), Serial: 1,
+		HTTPPort: r.o.HTTPPort, HTTPSPort: r.o.HTTPSPort,
 	}
 	if r.o.Open {
 		r.self.Admission = tables.AdmitOpen

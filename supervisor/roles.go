@@ -48,6 +48,8 @@ type ReverseProxyOptions struct {
 	Ports         tables.PortRange // the pool
 	Open          bool             // lend ports to any node
 	MaxPerNode    int              // ports; zero: 1,024, and 16 where it is open
+	HTTPPort      uint16           // of all HTTP mappings, told apart by domain; 0: none are lent
+	HTTPSPort     uint16           // of all HTTPS mappings
 	Token         identity.Token   // zero: the one in the state directory, made at first start
 	Join          []discovery.Seed // ways into the mesh of reverse proxies
 	MeshToken     identity.Token   // of a private mesh; zero: the mesh is open
@@ -87,12 +89,13 @@ type Upstream struct {
 func (u Upstream) String() string { return net.JoinHostPort(u.Host, strconv.Itoa(int(u.Port))) }
 
 // Map is one mapping that a user asks for: a local service that gets a port on
-// the reverse proxy.
+// the reverse proxy, or is reached there by a domain.
 type Map struct {
 	Name   string          `json:"name"`
 	Type   tables.Protocol `json:"type"`
 	Local  netip.AddrPort  `json:"local"`
 	Remote uint16          `json:"remote,omitempty"` // 0: the proxy picks
+	Domain string          `json:"domain,omitempty"` // of HTTP and HTTPS, which have no Remote
 }
 
 // Notice is something the user should see: one of the types below.

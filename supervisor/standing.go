@@ -133,7 +133,7 @@ func (st *standing) standsBy(a *attachment) bool {
 func (st *standing) lend(m *mapping) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if _, ok := st.lent[m.Name]; !ok {
+	if _, ok := st.lent[m.Name]; !ok && !m.Type.ByName() {
 		st.lent[m.Name] = m.lease.Port
 	}
 }

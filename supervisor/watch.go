@@ -105,7 +105,7 @@ func (r *reverseProxy) Report(ctx context.Context, peer peerapi.Peer, req peerap
 		t := r.trafficOf(peer.ID, got.Row.Name)
 		reply.Rows[i].In, reply.Rows[i].Out, reply.Rows[i].Conns = t.In, t.Out, t.Connections
 		row, old := r.mapping(peer.Name, got.Row, req.Rows[i], got.Online, got.Reason, now)
-		claim := old.Public() != row.Public() || old.LocalAddress != row.LocalAddress || old.LeaseID != row.LeaseID || old.Standby != row.Standby
+		claim := old.Public() != row.Public() || old.LocalAddress != row.LocalAddress || old.LeaseID != row.LeaseID || old.Standby != row.Standby || old.Domain != row.Domain
 		switch {
 		case row.State == tables.Up && old.State != tables.Up, claim && (row.State == tables.Up || old.LeaseID != ""):
 			commit.Mappings = append(commit.Mappings, row)
@@ -128,7 +128,7 @@ func (r *reverseProxy) Report(ctx context.Context, peer peerapi.Peer, req peerap
 // mapping is the row of one lease after a report, and the row before.
 func (r *reverseProxy) mapping(server string, res tables.Reservation, said peerapi.Row, online bool, why string, now time.Time) (row, old tables.Mapping) {
 	row = tables.Mapping{
-		ServerName: server, Address: r.o.PublicAddress, Type: res.Type, BindPort: res.Port, Name: res.Name,
+		ServerName: server, Address: r.o.PublicAddress, Type: res.Type, BindPort: res.Port, Name: res.Name, Domain: res.Domain,
 		LocalAddress: said.Local, State: said.State, Reason: said.Reason, LeaseUntil: res.LeaseUntil, LeaseID: res.LeaseID,
 		NodeID: res.NodeID, ProxyID: r.key.ID(), Node: said.Node, Standby: said.Standby,
 	}
@@ -140,7 +140,7 @@ func (r *reverseProxy) mapping(server string, res tables.Reservation, said peera
 	if row.State == tables.Up {
 		row.VerifiedAt, row.ProvedBy = now.UTC().Truncate(time.Millisecond), said.Proved
 	}
-	if old.Public() != row.Public() || old.LocalAddress != row.LocalAddress || old.LeaseID != row.LeaseID {
+	if old.Public() != row.Public() || old.LocalAddress != row.LocalAddress || old.LeaseID != row.LeaseID || old.Domain != row.Domain {
 		row.Serial++
 	}
 	return row, old
@@ -178,7 +178,7 @@ func (r *reverseProxy) confirm(ctx context.Context, id identity.ID, rows []peera
 			continue
 		}
 		if p.Online {
-			seen = append(seen, lease.Online{Node: s.NodeID, Name: s.Name, Type: s.Type, Port: p.RemotePort})
+			seen = append(seen, lease.Online{Node: s.NodeID, Name: s.Name, Type: s.Type, Port: p.RemotePort, Domain: p.Domain})
 		}
 	}
 	r.book.Seen(seen)
@@ -193,7 +193,7 @@ func (r *reverseProxy) observe(ctx context.Context) {
 	asked := time.Now()
 	var online []lease.Online
 	traffic := make(map[mappingOf]Traffic)
-	for _, proto := range []tables.Protocol{tables.TCP, tables.UDP} {
+	for _, proto := range r.lent() {
 		list, err := api.Proxies(ctx, proto.FRP())
 		if err != nil {
 			r.log.Warn("asking frps what it has open", "err", err)
@@ -203,7 +203,7 @@ func (r *reverseProxy) observe(ctx context.Context) {
 			if !p.Online {
 				continue
 			}
-			o := lease.Online{Name: p.Name, Type: proto, Port: p.RemotePort}
+			o := lease.Online{Name: p.Name, Type: proto, Port: p.RemotePort, Domain: p.Domain}
 			if id, name, ok := frpconf.ParseProxyName(p.Name); ok {
 				o.Node, o.Name = identity.ID(id), name
 				traffic[mappingOf{o.Node, name}] = Traffic{In: p.In, Out: p.Out, Connections: p.Conns}
@@ -219,6 +219,18 @@ func (r *reverseProxy) observe(ctx context.Context) {
 		r.log.Error("writing the reservations", "err", err)
 	}
 	r.found(found)
+}
+
+// lent are the protocols of which there can be mappings here.
+func (r *reverseProxy) lent() []tables.Protocol {
+	lent := []tables.Protocol{tables.TCP, tables.UDP}
+	if r.o.HTTPPort != 0 {
+		lent = append(lent, tables.HTTP)
+	}
+	if r.o.HTTPSPort != 0 {
+		lent = append(lent, tables.HTTPS)
+	}
+	return lent
 }
 
 func (r *reverseProxy) trafficOf(id identity.ID, name string) Traffic {

@@ -155,9 +155,17 @@ func (a *attachment) dialByOthers(ctx context.Context, failed []*mapping, target
 // tunnel. Where this node cannot dial it a witness does; the one that did is
 // returned, nil if it was this node itself. After a miss a witness is asked at
 // the same time: what is in the way may be on this side alone, for strangers
-// still get through.
+// still get through. By domain, only this node asks.
 func (a *attachment) probe(ctx context.Context, proto tables.Protocol, t *tunnel) (*witness, error) {
 	m := t.canary
+	switch proto {
+	case tables.HTTP:
+		return nil, a.s.canary.ProbeHTTP(ctx, a.public(m), m.Domain)
+	case tables.HTTPS:
+		conf := identity.ClientTLS(a.s.key, a.s.key.ID(), []string{peerapi.ALPNAPI})
+		conf.ServerName = m.Domain
+		return nil, proof.ProbeTLS(ctx, a.public(m), conf)
+	}
 	ask := func(ctx context.Context, w witness) (bool, error) {
 		errs, err := w.carry(ctx, []carried{{m, a.s.canary.Question()}})
 		if err != nil {

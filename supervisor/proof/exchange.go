@@ -55,7 +55,7 @@ func exchange(ctx context.Context, proto tables.Protocol, addr netip.AddrPort, q
 func dial(ctx context.Context, proto tables.Protocol, addr netip.AddrPort) (net.Conn, error) {
 	// No keep-alive: the connection is over before one would be sent.
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: false}, KeepAlive: -1}
-	return d.DialContext(ctx, proto.FRP(), addr.String())
+	return d.DialContext(ctx, proto.Transport().FRP(), addr.String())
 }
 
 func askStream(conn net.Conn, q []byte, right func([]byte) bool) error {

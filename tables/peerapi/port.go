@@ -52,6 +52,10 @@ type PortOptions struct {
 	// still in it, and closed after it returns. Nil: there is no canary here.
 	Canary func(net.Conn)
 
+	// Plain answers what else than /server_info is asked in plain HTTP. Nil:
+	// there is nothing else.
+	Plain http.Handler
+
 	// API answers the nodes. Nil: this node is not a reverse proxy, and says so.
 	API Service
 
@@ -138,7 +142,7 @@ func (p *Port) Serve(ctx context.Context) error {
 }
 
 func (p *Port) plainServer(ctx context.Context) *http.Server {
-	s := p.server(ctx, serverInfoHandler(p.o.Info))
+	s := p.server(ctx, serverInfoHandler(p.o.Info, p.o.Plain))
 	s.SetKeepAlivesEnabled(false) // a ping is one request: the room is for the next one
 	return s
 }

@@ -48,9 +48,14 @@ const (
 	HowFRP    How = "frp"
 )
 
-// serverInfoHandler answers GET and HEAD /server_info, and nothing else.
-func serverInfoHandler(info func() ServerInfo) http.Handler {
+// serverInfoHandler answers GET and HEAD /server_info, and leaves all else to
+// other, if that is not nil.
+func serverInfoHandler(info func() ServerInfo, other http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/server_info" && other != nil {
+			other.ServeHTTP(w, r)
+			return
+		}
 		if r.URL.Path != "/server_info" || info == nil {
 			http.Error(w, "not found", http.StatusNotFound)
 			return
