@@ -121,7 +121,7 @@ func (e mapEntry) read(m *Map) (key string, err error) {
 			return "remote", err
 		}
 	}
-	if err := m.checkDomain(); err != nil {
+	if err := m.CheckDomain(); err != nil {
 		return "domain", err
 	}
 	if e.Name == nil {

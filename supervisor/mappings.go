@@ -55,7 +55,7 @@ func (s *server) declare(flags []Map) error {
 		if err := checkMapName(m.Name); err != nil {
 			return fail(BadUsage, "give each mapping a name of its own: web=3000", "--map: %w", err)
 		}
-		if err := m.checkDomain(); err != nil {
+		if err := m.CheckDomain(); err != nil {
 			return fail(BadUsage, domainHint, "--map: %w", err)
 		}
 	}
@@ -99,9 +99,9 @@ func checkMapName(name string) error {
 
 const domainHint = "write app.example.org=3000/http"
 
-// checkDomain says what is wrong with the domain of a mapping, or that it has
+// CheckDomain says what is wrong with the domain of a mapping, or that it has
 // none where it should.
-func (m Map) checkDomain() error {
+func (m Map) CheckDomain() error {
 	if err := tables.CheckDomainOf(m.Type, m.Domain); err != nil {
 		return err
 	}
@@ -281,7 +281,7 @@ func (s *server) claim(specs []MapSpec) ([]Map, error) {
 		if err := checkMapName(m.Name); err != nil {
 			return nil, fail(BadUsage, "write a name such as web", "%w", err)
 		}
-		if err := m.checkDomain(); err != nil {
+		if err := m.CheckDomain(); err != nil {
 			return nil, fail(BadUsage, domainHint, "%w", err)
 		}
 		if !spec.Named {

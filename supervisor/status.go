@@ -63,6 +63,8 @@ type LendsStatus struct {
 	Free         int              `json:"free"`
 	MaxPerNode   int              `json:"max_ports_per_node"`
 	MaxPerSecond int              `json:"max_reservations_per_second"`
+	HTTPPort     uint16           `json:"http_port,omitempty"` // domains are lent on them
+	HTTPSPort    uint16           `json:"https_port,omitempty"`
 }
 
 // ChildStatus is an frps or frpc.
@@ -180,7 +182,7 @@ func (s *server) rows() []MappingStatus {
 		from[name] = fromMapVerb
 		if !seen[name] {
 			rows = append(rows, MappingStatus{Mapping: tables.Mapping{
-				ServerName: s.o.Name, Type: m.Type, Name: m.Name, LocalAddress: m.Local, State: tables.Waiting, Reason: s.waitsFor(),
+				ServerName: s.o.Name, Type: m.Type, Name: m.Name, Domain: m.Domain, LocalAddress: m.Local, State: tables.Waiting, Reason: s.waitsFor(),
 			}})
 		}
 	}
@@ -241,6 +243,7 @@ func (r *reverseProxy) status() Status {
 		},
 		Lends: &LendsStatus{
 			Ports: r.o.Ports, Free: r.book.Free(), MaxPerNode: r.book.MaxPorts(), MaxPerSecond: reservePerSecond,
+			HTTPPort: r.o.HTTPPort, HTTPSPort: r.o.HTTPSPort,
 		},
 	}
 	c := r.frps.vitals.status("frps", now)

@@ -177,7 +177,9 @@ func FuzzDecodeSnapshot(f *testing.F) {
 
 // FuzzFastMapping: the short way gives what the long one gives, or nothing.
 func FuzzFastMapping(f *testing.F) {
-	for _, m := range []Mapping{aMapping(1), aMapping(0), {Name: "a", State: Waiting, Reason: "no port yet"}} {
+	byName := aMapping(2)
+	byName.Type, byName.Domain = HTTPS, "app.example.org"
+	for _, m := range []Mapping{aMapping(1), aMapping(0), byName, {Name: "a", State: Waiting, Reason: "no port yet"}} {
 		b, err := encode(m)
 		if err != nil {
 			f.Fatal(err)

@@ -127,6 +127,8 @@ func (c *CLI) serve(s stopping, say *printer, socket *notify.Socket, dir string)
 			Ports:         tables.PortRange(f.Ports),
 			Open:          f.Open,
 			MaxPerNode:    f.MaxPortsPerNode,
+			HTTPPort:      uint16(f.HTTPPort),
+			HTTPSPort:     uint16(f.HTTPSPort),
 			Token:         token,
 			Join:          seeds(f.Join),
 			MeshToken:     f.MeshToken.Token,

@@ -20,7 +20,7 @@ func (c *CLI) Validate(k *kong.Context) error {
 	}
 	if c.Flags.MapPort != 0 { // P2PRC's way to say it
 		c.named = "map"
-		c.Map = mapVerb{Specs: []string{fmt.Sprint(c.Flags.MapPort)}, UDP: c.Flags.UDP, JSON: c.Flags.JSON, Timeout: mapTimeout}
+		c.Map = mapVerb{Specs: []string{fmt.Sprint(c.Flags.MapPort)}, UDP: c.Flags.UDP, Domain: c.Flags.Domain, JSON: c.Flags.JSON, Timeout: mapTimeout}
 	}
 	chosen := fromDefault // where the action comes from, or the role of -s
 	for _, group := range []string{"action", "role", "token", "output"} {
@@ -61,6 +61,18 @@ func (c *CLI) checkValues() error {
 	}
 	if f.ReverseProxy && f.listenPort() == uint16(f.FRPPort) {
 		return usage("give --listen or --frp-port another port", "the node port and the frp port are both %d", f.FRPPort)
+	}
+	if f.ReverseProxy {
+		used := map[uint16]string{f.listenPort(): "node", uint16(f.FRPPort): "frp"}
+		for _, o := range []struct {
+			name string
+			port port
+		}{{"http", f.HTTPPort}, {"https", f.HTTPSPort}} {
+			if other := used[uint16(o.port)]; other != "" && o.port != 0 {
+				return usage("give one of them another port", "the %s port and the %s port are both %d", other, o.name, o.port)
+			}
+			used[uint16(o.port)] = o.name
+		}
 	}
 	if slices.ContainsFunc(f.ConnectReverseProxy, func(u upstream) bool { return !u.Token.Zero() }) {
 		for _, name := range []string{"token", "token-file"} {

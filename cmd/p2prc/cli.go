@@ -31,7 +31,7 @@ type CLI struct {
 	Flags            command  `cmd:"" default:"withargs" hidden:""`
 
 	Map    mapVerb    `cmd:"" help:"Map more services and print what to dial once it is proved. SPEC is as in --map, or a range: 6000-6010, 8000-8004:21000-21004."`
-	Unmap  unmapVerb  `cmd:"" help:"Drop mappings of p2prc map, by name, port or range of ports."`
+	Unmap  unmapVerb  `cmd:"" help:"Drop mappings of p2prc map, by name, domain, port or range of ports."`
 	Wait   waitVerb   `cmd:"" help:"Wait until mappings are up, or down."`
 	Status statusVerb `cmd:"" help:"Show the node, frp, the mappings; trouble first."`
 	Logs   logsVerb   `cmd:"" help:"Print what frpc or frps wrote."`
@@ -48,12 +48,14 @@ type command struct {
 	Server              bool       `short:"s" xor:"action" group:"run" help:"Run a node in one of two roles:"`
 	ReverseProxy        bool       `xor:"role" with:"server" group:"run" help:"Lend this host's public ports to hosts behind NAT."`
 	ConnectReverseProxy []upstream `xor:"role" with:"server" placeholder:"HOST" group:"run" help:"Be reachable through the reverse proxy at HOST, HOST:PORT or 'p2prc://HOST:PORT#PIN/TOKEN', or through the best that is known: auto. Repeatable: the second stands by for the first."`
-	Map                 []mapSpec  `with:"connect-reverse-proxy" placeholder:"SPEC" group:"run" help:"Map this service too: 22, 8080:22000 (local:remote), 192.168.1.9:22, 5353/udp, web=3000. Repeatable."`
+	Map                 []mapSpec  `with:"connect-reverse-proxy" placeholder:"SPEC" group:"run" help:"Map this service too: 22, 8080:22000 (local:remote), 192.168.1.9:22, 5353/udp, web=3000, by domain app.example.org=3000/http or /https. Repeatable."`
 	NoWait              bool       `with:"connect-reverse-proxy" group:"run" help:"Fail instead of waiting until it works."`
 	Listen              listen     `with:"reverse-proxy,connect-reverse-proxy" placeholder:"ADDR:PORT" group:"run" help:"Bind the node's own port here. Default: :8088, a server picks one."`
 	PublicAddress       ipv4       `with:"reverse-proxy" placeholder:"IP" group:"run" help:"Tell others to reach this host at IP."`
 	FRPPort             port       `name:"frp-port" with:"reverse-proxy" default:"7000" placeholder:"N" group:"run" help:"Let frpc log in on this port. Default: 7000."`
 	Ports               pool       `with:"reverse-proxy" default:"20000-29999" placeholder:"FIRST-LAST" group:"run" help:"Lend these ports. Default: 20000-29999."`
+	HTTPPort            port       `name:"http-port" with:"reverse-proxy" placeholder:"N" group:"run" help:"Lend domains too: on this port http is told apart by them. Usually 80."`
+	HTTPSPort           port       `name:"https-port" with:"reverse-proxy" placeholder:"N" group:"run" help:"The same for https, whose TLS is passed on as it is. Usually 443."`
 	Open                bool       `with:"reverse-proxy" group:"run" help:"Lend ports to anyone, a few to each."`
 	MaxPortsPerNode     int        `with:"reverse-proxy" placeholder:"N" group:"run" help:"Lend at most N ports to a node. Default: 1024, with --open 16."`
 
@@ -77,6 +79,8 @@ type command struct {
 
 	MapPort port `name:"map-port" aliases:"mp" xor:"action" placeholder:"PORT" group:"live" help:"Map this port, as P2PRC spells it (--mp): p2prc map PORT."`
 	UDP     bool `name:"udp" with:"map-port" group:"live" help:"Map UDP."`
+
+	Domain domain `name:"domain-name" aliases:"dn" with:"map-port" placeholder:"DOMAIN" group:"live" help:"Map this domain, http (--dn)."`
 
 	Allow       nodeID `xor:"action" placeholder:"ID" group:"admit" help:"Admit the node with this ID."`
 	Revoke      nodeID `xor:"action" placeholder:"ID" group:"admit" help:"Shut out the node with this ID."`

@@ -12,14 +12,16 @@ import (
 // mapSpec is one --map as the user writes it:
 //
 //	[NAME=][HOST:]LOCAL[:REMOTE][/tcp|/udp]
+//	[NAME=]DOMAIN=[HOST:]LOCAL[/http|/https]
 //
 // HOST is an IPv4 address, 127.0.0.1 when left out. REMOTE is the port wanted
-// at the reverse proxy, which picks one when it is left out.
+// at the reverse proxy, which picks one when it is left out. A DOMAIN has a dot in
+// it, which no NAME has.
 type mapSpec supervisor.Map
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-const mapHint = "write 22, 8080:22000 (local:remote), 192.168.1.9:22, 5353/udp or web=3000"
+const mapHint = "write 22, 8080:22000 (local:remote), 192.168.1.9:22, 5353/udp, web=3000 or app.example.org=3000/http"
 
 // UnmarshalText reads a SPEC.
 func (m *mapSpec) UnmarshalText(text []byte) error {
@@ -32,20 +34,19 @@ func (m *mapSpec) UnmarshalText(text []byte) error {
 }
 
 func parseMap(spec string) (supervisor.Map, error) {
-	name, rest, named := strings.Cut(spec, "=")
-	if !named {
-		rest = spec
-	} else if err := tables.CheckName(name); err != nil {
+	names, rest, err := splitNames(spec)
+	if err != nil {
 		return supervisor.Map{}, err
 	}
-
-	m := supervisor.Map{Name: name, Type: tables.TCP}
+	m := supervisor.Map{Name: names.name, Type: tables.TCP, Domain: names.domain}
+	if m.Domain != "" {
+		m.Type = tables.HTTP
+	}
 	rest, proto, ok := strings.Cut(rest, "/")
-	switch {
-	case ok && proto == "udp":
-		m.Type = tables.UDP
-	case ok && proto != "tcp":
-		return supervisor.Map{}, fmt.Errorf("%q is not a protocol: tcp and udp are", proto)
+	if ok {
+		if m.Type = tables.Protocol(strings.ToUpper(proto)); !m.Type.Known() || m.Type.FRP() != proto {
+			return supervisor.Map{}, fmt.Errorf("%q is not a protocol: tcp, udp, http and https are", proto)
+		}
 	}
 
 	host, ports, err := splitHost(rest)
@@ -63,25 +64,64 @@ func parseMap(spec string) (supervisor.Map, error) {
 		}
 	}
 	m.Local = netip.AddrPortFrom(host, port)
-	if !named {
+	if err := m.CheckDomain(); err != nil {
+		return supervisor.Map{}, err
+	}
+	if m.Name == "" {
 		m.Name = m.DefaultName()
+		if err := tables.CheckName(m.Name); err != nil { // that of a long domain
+			return supervisor.Map{}, fmt.Errorf("it needs a NAME= in front: %w", err)
+		}
 	}
 	return m, nil
+}
+
+// given is what stands in front of a SPEC, each empty when it does not.
+type given struct{ name, domain string }
+
+func splitNames(spec string) (g given, rest string, err error) {
+	for rest = spec; ; {
+		first, more, ok := strings.Cut(rest, "=")
+		if !ok {
+			return g, rest, nil
+		}
+		rest = more
+		if looksLikeDomain(first) {
+			if g.domain != "" {
+				return given{}, "", fmt.Errorf("there are two domains, %s and %s", g.domain, first)
+			}
+			g.domain, err = first, tables.CheckDomain(first)
+		} else if g.name != "" {
+			return given{}, "", fmt.Errorf("there are two names, %s and %q", g.name, first)
+		} else {
+			g.name, err = first, tables.CheckName(first)
+		}
+		if err != nil {
+			return given{}, "", err
+		}
+	}
+}
+
+// looksLikeDomain holds for what somebody meant as a domain, well-formed or not.
+func looksLikeDomain(s string) bool {
+	return strings.Contains(s, ".") && strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-.*") == ""
 }
 
 // parseMaps is parseMap for SPECs with ranges: LOCAL and REMOTE may be
 // FIRST-LAST, of one length. A name gets the local port behind it.
 func parseMaps(spec string) ([]supervisor.MapSpec, error) {
-	name, rest, named := strings.Cut(spec, "=")
-	if !named {
-		rest = spec
-	} else if err := tables.CheckName(name); err != nil {
+	names, rest, err := splitNames(spec)
+	if err != nil {
 		return nil, err
 	}
+	name, named := names.name, names.name != ""
 	rest, proto, hasProto := strings.Cut(rest, "/")
 	if !strings.Contains(rest, "-") {
 		m, err := parseMap(spec)
 		return []supervisor.MapSpec{{Map: m, Named: named}}, err
+	}
+	if names.domain != "" {
+		return nil, fmt.Errorf("%s can lead to one port only", names.domain)
 	}
 	if hasProto {
 		proto = "/" + proto
@@ -147,23 +187,27 @@ func splitHost(s string) (host netip.Addr, ports string, err error) {
 // checkMaps refuses two mappings that want the same thing.
 func checkMaps(maps []mapSpec) error {
 	type local struct {
-		proto tables.Protocol
-		addr  netip.AddrPort
+		proto  tables.Protocol
+		addr   netip.AddrPort
+		domain string
 	}
 	type remote struct {
-		proto tables.Protocol
-		port  uint16
+		proto  tables.Protocol
+		port   uint16
+		domain string
 	}
 	names := map[string]bool{}
 	locals := map[local]bool{}
 	remotes := map[remote]bool{}
 	for _, m := range maps {
-		l, r := local{m.Type, m.Local}, remote{m.Type, m.Remote}
+		l, r := local{m.Type, m.Local, m.Domain}, remote{m.Type, m.Remote, m.Domain}
 		switch {
 		case locals[l]:
 			return usage("map each local port once", "--map names %s/%s twice", m.Local, m.Type.FRP())
 		case names[m.Name]:
 			return usage("give one of them another name, such as NAME=22", "two --map have the name %s", m.Name)
+		case m.Domain != "" && remotes[r]:
+			return usage("a domain leads to one service", "two --map want the domain %s for %s", m.Domain, m.Type.FRP())
 		case m.Remote != 0 && remotes[r]:
 			return usage("give each its own, or leave it out and the reverse proxy picks one",
 				"two --map want port %d/%s of the reverse proxy", m.Remote, m.Type.FRP())

@@ -30,6 +30,11 @@ func TestParseMap(t *testing.T) {
 		{"10.0.0.1:53:20053/udp", supervisor.Map{Name: "udp-10-0-0-1-53", Type: tables.UDP, Local: at("10.0.0.1:53"), Remote: 20053}},
 		{"web=3000", supervisor.Map{Name: "web", Type: tables.TCP, Local: at("127.0.0.1:3000")}},
 		{"dns=10.0.0.1:53:20053/udp", supervisor.Map{Name: "dns", Type: tables.UDP, Local: at("10.0.0.1:53"), Remote: 20053}},
+		{"app.example.org=3000", supervisor.Map{Name: "http-app-example-org", Type: tables.HTTP, Local: at("127.0.0.1:3000"), Domain: "app.example.org"}},
+		{"app.example.org=3000/http", supervisor.Map{Name: "http-app-example-org", Type: tables.HTTP, Local: at("127.0.0.1:3000"), Domain: "app.example.org"}},
+		{"app.example.org=10.0.0.1:3443/https", supervisor.Map{Name: "https-app-example-org", Type: tables.HTTPS, Local: at("10.0.0.1:3443"), Domain: "app.example.org"}},
+		{"web=app.example.org=3000", supervisor.Map{Name: "web", Type: tables.HTTP, Local: at("127.0.0.1:3000"), Domain: "app.example.org"}},
+		{"app.example.org=web=3000", supervisor.Map{Name: "web", Type: tables.HTTP, Local: at("127.0.0.1:3000"), Domain: "app.example.org"}},
 		{"1", supervisor.Map{Name: "tcp-1", Type: tables.TCP, Local: at("127.0.0.1:1")}},
 		{"65535:65535", supervisor.Map{Name: "tcp-65535", Type: tables.TCP, Local: at("127.0.0.1:65535"), Remote: 65535}},
 	} {
@@ -75,6 +80,18 @@ func TestParseMap_refused(t *testing.T) {
 		{"an escape in the name", "\x1b[31m=22", `"\x1b[31m" is not a name`},
 		{"an escape in the port", "\x1b[31m", `"\x1b[31m" is not a port number`},
 		{"a zone", "fe80::1%\x1b[31m:22", "IPv6"},
+		{"http without a domain", "3000/http", "a mapping of http needs a domain"},
+		{"a domain for a port", "app.example.org=22/tcp", "a mapping of tcp has no domain"},
+		{"a domain and a port", "app.example.org=3000:22000", "app.example.org comes with the reverse proxy's http port, not with port 22000"},
+		{"two domains", "a.example.org=b.example.org=1", "there are two domains, a.example.org and b.example.org"},
+		{"two names", "a=b=1", `there are two names, a and "b"`},
+		{"a wildcard", "*.example.org=1", `"*.example.org" is not a domain`},
+		{"an upper-case domain", "App.example.org=1", `write it in small letters`},
+		{"an address as domain", "10.0.0.1=1", `"10.0.0.1" is not a domain`},
+		{"a domain for proofs", "a.p2prc.invalid=1", "a.p2prc.invalid is for proofs"},
+		{"a long domain", strings.Repeat("a", 60) + ".org=1", "it needs a NAME= in front: a name has at most 63 characters"},
+		{"an escape in the domain", "\x1b[31m.org=1", `"\x1b[31m.org" is not a name`},
+		{"upper-case protocol", "22/TCP", `"TCP" is not a protocol`},
 		{"upper case", "Web=22", `"Web" is not a name`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -104,6 +121,9 @@ func TestCheckMaps(t *testing.T) {
 		{"same port on two hosts", []string{"10.0.0.1:22", "10.0.0.2:22"}, ""},
 		{"same twice", []string{"22", "22"}, "--map names 127.0.0.1:22/tcp twice"},
 		{"same under two names", []string{"a=22", "b=22:20022"}, "--map names 127.0.0.1:22/tcp twice"},
+		{"one service, two domains", []string{"a.example.org=80", "b.example.org=80", "80"}, ""},
+		{"one domain, two kinds", []string{"a.example.org=80", "a.example.org=443/https"}, ""},
+		{"same domain", []string{"x=a.example.org=80", "y=a.example.org=81"}, "two --map want the domain a.example.org for http"},
 		{"same name", []string{"a=22", "a=23"}, "two --map have the name a"},
 		{"name like a default one", []string{"tcp-22=23", "22"}, "two --map have the name tcp-22"},
 		{"same remote port", []string{"22:20022", "23:20022"}, "two --map want port 20022/tcp of the reverse proxy"},
@@ -126,7 +146,7 @@ func flags(name string, values []string) []string {
 }
 
 func FuzzParseMap(f *testing.F) {
-	for _, spec := range []string{"22", "8080:22000", "192.168.1.9:22:22000/udp", "web=3000", "[::1]:22", "{{x}}=1", "a\x1b=1"} {
+	for _, spec := range []string{"22", "8080:22000", "192.168.1.9:22:22000/udp", "web=3000", "[::1]:22", "{{x}}=1", "a\x1b=1", "app.example.org=3000/https", "a=b.c=1"} {
 		f.Add(spec)
 	}
 	f.Fuzz(func(t *testing.T, spec string) {
@@ -144,6 +164,9 @@ func FuzzParseMap(f *testing.F) {
 			t.Errorf("parseMap(%q): local address %v", spec, m.Local)
 		}
 		long := fmt.Sprintf("%s=%s", m.Name, m.Local)
+		if m.Domain != "" {
+			long = m.Domain + "=" + long
+		}
 		if m.Remote != 0 {
 			long += fmt.Sprintf(":%d", m.Remote)
 		}

@@ -76,19 +76,40 @@ func (p *printer) proxyReady(n supervisor.ProxyReady) {
 		join = "p2prc -s --connect-reverse-proxy " + shellQuote(n.JoinString)
 	}
 	pool := row.Ports.String()
-	width := max(len(node.String()), len(pool))
+	named := strings.Join(namePorts(row), ", ")
+	width := max(len(node.String()), len(pool), len(named))
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %-*s   reverse proxy %s, frps %s, %s\n", paint(p.outColor, green, pad("ready", wordWidth)),
 		width, node, printable(row.ServerName), printable(row.FRPVersion), how)
 	fmt.Fprintf(&b, "%s  %-*s   TCP and UDP, %d free\n", pad("lends", wordWidth), width, pool, row.PortsFree)
+	if named != "" {
+		fmt.Fprintf(&b, "%s  %-*s   by domain\n", pad("lends", wordWidth), width, named)
+	}
 	fmt.Fprintf(&b, "%s  %s\n", pad("join", wordWidth), printable(join))
 	fmt.Fprint(p.out, b.String())
 
-	p.note("the firewall has to let in TCP %d, TCP %d, and TCP and UDP %s", row.NodePort, row.FRPPort, row.Ports)
+	more := ""
+	for _, port := range []uint16{row.HTTPPort, row.HTTPSPort} {
+		if port != 0 {
+			more += fmt.Sprintf("TCP %d, ", port)
+		}
+	}
+	p.note("the firewall has to let in TCP %d, TCP %d, %sand TCP and UDP %s", row.NodePort, row.FRPPort, more, row.Ports)
 	p.note("list: p2prc%s --view-rps, p2prc%[1]s --view-rpm   stop: Ctrl-C", p.dirFlag)
 	for _, w := range n.Warnings {
 		p.warn(w)
 	}
+}
+
+// namePorts are the ports on which a reverse proxy lends domains, with what is
+// spoken there.
+func namePorts(row tables.ReverseProxy) (ports []string) {
+	for _, proto := range []tables.Protocol{tables.HTTP, tables.HTTPS} {
+		if port := row.NamePort(proto); port != 0 {
+			ports = append(ports, fmt.Sprintf("%d/%s", port, proto.FRP()))
+		}
+	}
+	return ports
 }
 
 // mapped shows every row of a reverse proxy the first time, later each that changed.
@@ -143,7 +164,7 @@ func (p *printer) relay(n supervisor.Mapped) {
 
 // sameToTheEye leaves out what changes with every proof.
 func sameToTheEye(a, b tables.Mapping) bool {
-	return a.State == b.State && a.Reason == b.Reason && a.Standby == b.Standby && a.Public() == b.Public() &&
+	return a.State == b.State && a.Reason == b.Reason && a.Standby == b.Standby && a.Public() == b.Public() && a.Domain == b.Domain &&
 		a.LocalAddress == b.LocalAddress && a.Type == b.Type
 }
 
@@ -178,21 +199,22 @@ func publicEnd(m tables.Mapping) string {
 	if m.BindPort == 0 {
 		return "no port yet"
 	}
-	return m.Public().String() + udpSuffix(m.Type)
+	return m.Dial() + suffix(m.Type)
 }
 
 func localEnd(m tables.Mapping) string {
 	if !m.LocalAddress.IsValid() {
 		return "-"
 	}
-	return m.LocalAddress.String() + udpSuffix(m.Type)
+	return m.LocalAddress.String() + suffix(m.Type)
 }
 
-func udpSuffix(t tables.Protocol) string {
-	if t == tables.UDP {
-		return "/udp"
+// suffix is the protocol as a SPEC has it. TCP goes without saying.
+func suffix(t tables.Protocol) string {
+	if t == tables.TCP {
+		return ""
 	}
-	return ""
+	return "/" + t.FRP()
 }
 
 // remark says why one may believe the row. The node's own port needs no name.

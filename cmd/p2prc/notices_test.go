@@ -59,6 +59,12 @@ func TestNotices(t *testing.T) {
 		Row: proxyRow(), JoinString: "p2prc://203.0.113.7:8088#" + string(testProxy) + "/secret", Took: 412345 * time.Microsecond,
 		Warnings: []string{"the pool overlaps the ephemeral ports"},
 	}
+	site := mappingRow("web", tables.HTTP, 80, 3000)
+	site.Domain = "app.example.org"
+	secure := mappingRow("https-app-example-org", tables.HTTPS, 443, 3443)
+	secure.Domain = "app.example.org"
+	domains := ready
+	domains.Row.HTTPPort, domains.Row.HTTPSPort, domains.Warnings = 80, 443, nil
 	open := ready
 	open.Open, open.Adopted, open.Warnings = true, true, nil
 
@@ -96,6 +102,10 @@ func TestNotices(t *testing.T) {
 			supervisor.Knocked{ID: testNode, Name: "pi\x1b[31m", From: netip.MustParseAddr("198.51.100.4")},
 		}},
 		{name: "proxy", notices: []supervisor.Notice{ready, ready}},
+		{name: "proxy-domains", notices: []supervisor.Notice{domains}},
+		{name: "connect-domains", notices: []supervisor.Notice{
+			supervisor.Mapped{Rows: []tables.Mapping{own, site, not(secure, tables.Waiting, "nothing listens on 127.0.0.1:3443")}, Proxy: domains.Row, First: true, Took: time.Second},
+		}},
 		{name: "proxy-open", notices: []supervisor.Notice{open}},
 		{name: "proxy-state-dir", prepare: func(p *printer) { p.dirFlag = " --state-dir /srv/p2prc" }, notices: []supervisor.Notice{ready}},
 		{name: "proxy-journal", prepare: func(p *printer) { p.journal = true }, notices: []supervisor.Notice{ready}},

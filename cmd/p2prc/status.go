@@ -58,6 +58,9 @@ func (p *printer) writeStatus(b *bytes.Buffer, st supervisor.Status) {
 	if l := st.Lends; l != nil {
 		fmt.Fprintf(b, "%s  %s, %d free; at most %d ports and %d requests a second for a node\n", pad("lends", wordWidth),
 			l.Ports, l.Free, l.MaxPerNode, l.MaxPerSecond)
+		if l.HTTPPort != 0 || l.HTTPSPort != 0 {
+			fmt.Fprintf(b, "%s  by domain: http port %s, https port %s\n", pad("", wordWidth), orNone(l.HTTPPort), orNone(l.HTTPSPort))
+		}
 	}
 	for _, s := range st.Servers {
 		fmt.Fprintf(b, "%s  %s, %s, %d of %d ports up, heard %s ago\n", pad("server", wordWidth), printable(s.Name), s.ID.Short(), s.Up, s.Ports,
@@ -92,7 +95,7 @@ func (p *printer) writeMappings(b *bytes.Buffer, rows []supervisor.MappingStatus
 	for _, m := range rows {
 		address, local := "-", "-"
 		if m.BindPort != 0 {
-			address = m.Public().String()
+			address = m.Dial()
 		}
 		if m.LocalAddress != (netip.AddrPort{}) {
 			local = m.LocalAddress.String()

@@ -58,6 +58,18 @@ func (p *port) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// domain is a flag that takes the domain of a mapping.
+type domain string
+
+// UnmarshalText reads a domain.
+func (d *domain) UnmarshalText(text []byte) error {
+	if err := tables.CheckDomain(string(text)); err != nil {
+		return usage("write it as in app.example.org, in small letters", "%w", err)
+	}
+	*d = domain(text)
+	return nil
+}
+
 // pool is a flag that takes a range of ports.
 type pool tables.PortRange
 

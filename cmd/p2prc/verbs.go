@@ -19,15 +19,16 @@ import (
 // The verbs speak to the p2prc that runs in the state directory.
 type (
 	mapVerb struct {
-		Specs   []string      `arg:"" optional:"" name:"spec" help:"22, 8080:22000 (local:remote), 192.168.1.9:22, 5353/udp, web=3000, 6000-6010, 8000-8004:21000-21004."`
+		Specs   []string      `arg:"" optional:"" name:"spec" help:"22, 8080:22000 (local:remote), 192.168.1.9:22, 5353/udp, web=3000, 6000-6010, 8000-8004:21000-21004, app.example.org=3000, app.example.org=3443/https."`
 		UDP     bool          `name:"udp" group:"live" help:"Map UDP where a SPEC does not say."`
 		Remote  port          `name:"remote-port" placeholder:"N" group:"live" help:"Ask for this port of the reverse proxy, or fail with 7."`
+		Domain  domain        `name:"domain-name" aliases:"dn" placeholder:"DOMAIN" group:"live" help:"Map this domain, as in app.example.org=3000 (--dn)."`
 		JSON    bool          `name:"json" group:"live" help:"Print one JSON object for each mapping."`
 		Partial bool          `group:"live" help:"Keep what works where not all of it does."`
 		Timeout time.Duration `default:"60s" placeholder:"TIME" group:"live" help:"Wait so long for the proof. Default: 60s."`
 	}
 	unmapVerb struct {
-		Names []string `arg:"" optional:"" name:"name" help:"A name, a port, a range of ports."`
+		Names []string `arg:"" optional:"" name:"name" help:"A name, a domain, a port, a range of ports."`
 		All   bool     `group:"live" help:"Drop every mapping that p2prc map has made."`
 	}
 	waitVerb struct {
@@ -87,7 +88,7 @@ func namesOrAll(verb string, names []string, all bool) error {
 	}
 	for _, name := range names {
 		base, _, _ := strings.Cut(name, "/")
-		if err := tables.CheckName(base); err != nil {
+		if err := tables.CheckName(base); err != nil && (verb != "unmap" || tables.CheckDomain(name) != nil) {
 			return usage("p2prc status lists the names", "%w", err)
 		}
 	}
@@ -102,7 +103,13 @@ func (c *CLI) mapSpecs() ([]supervisor.MapSpec, error) {
 		name = string(c.Name)
 	}
 	var maps []supervisor.MapSpec
+	if v.Domain != "" && len(v.Specs) > 1 {
+		return nil, usage("write "+string(v.Domain)+"=SPEC for it", "--domain-name is for one mapping, and these are %d", len(v.Specs))
+	}
 	for _, spec := range v.Specs {
+		if v.Domain != "" {
+			spec = string(v.Domain) + "=" + spec
+		}
 		if v.UDP && !strings.Contains(spec, "/") {
 			spec += "/udp"
 		}
@@ -231,17 +238,18 @@ type mappedJSON struct {
 	Reason        string          `json:"reason"`
 	ProvedBy      string          `json:"proved_by"`
 	VerifiedAt    time.Time       `json:"verified_at,omitzero"`
+	Domain        string          `json:"domain,omitempty"`
 }
 
 // address prints the one thing that was asked for: what to dial.
 func (p *printer) address(row supervisor.LiveRow, asJSON bool) error {
 	if !asJSON {
-		return p.print(row.Public().String())
+		return p.print(row.Dial())
 	}
 	b, err := json.Marshal(mappedJSON{
-		IPAddress: row.Address.String(), PortNo: fmt.Sprint(row.BindPort), EntireAddress: row.Public().String(),
+		IPAddress: row.Address.String(), PortNo: fmt.Sprint(row.BindPort), EntireAddress: row.Dial(),
 		Name: row.Name, Type: row.Type, LocalAddress: row.LocalAddress.String(), State: row.State, Reason: row.Reason,
-		ProvedBy: row.ProvedBy, VerifiedAt: row.VerifiedAt,
+		ProvedBy: row.ProvedBy, VerifiedAt: row.VerifiedAt, Domain: row.Domain,
 	})
 	if err != nil {
 		return fmt.Errorf("writing a row: %w", err)

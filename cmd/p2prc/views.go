@@ -35,7 +35,7 @@ var mappingView = view[tables.Mapping]{
 	cells: func(m tables.Mapping, now time.Time) []string {
 		address, local := "-", "-"
 		if m.BindPort != 0 {
-			address = m.Public().String()
+			address = m.Dial()
 		}
 		if m.LocalAddress.IsValid() {
 			local = m.LocalAddress.String()
@@ -72,9 +72,9 @@ var proxyView = view[tables.ReverseProxy]{
 			strconv.Itoa(r.PortsFree), strconv.Itoa(r.Load), string(r.Admission), r.FRPVersion, age(r.VerifiedAt, now), r.Reason,
 		}
 	},
-	more: "NODE FRP-PORT PROVED-AT",
+	more: "NODE FRP-PORT PROVED-AT HTTP-PORT HTTPS-PORT",
 	further: func(r tables.ReverseProxy) []string {
-		return []string{r.NodeID.Short(), strconv.Itoa(int(r.FRPPort)), stamp(r.VerifiedAt)}
+		return []string{r.NodeID.Short(), strconv.Itoa(int(r.FRPPort)), stamp(r.VerifiedAt), orNone(r.HTTPPort), orNone(r.HTTPSPort)}
 	},
 	state: func(r tables.ReverseProxy) tables.State { return r.State },
 	name:  func(r tables.ReverseProxy) string { return r.ServerName },
@@ -118,6 +118,14 @@ func nearestFirst(a, b tables.ReverseProxy) int {
 		return -1
 	}
 	return cmp.Or(cmp.Compare(*a.LatencyMS, *b.LatencyMS), cmp.Compare(a.ServerName, b.ServerName))
+}
+
+// orNone is a port, if there is one.
+func orNone(port uint16) string {
+	if port == 0 {
+		return "-"
+	}
+	return strconv.Itoa(int(port))
 }
 
 // rowWord is the state of a mapping, or that it stands by.
