@@ -10,6 +10,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +175,76 @@ func TestDomains_owner(t *testing.T) {
 		t.Errorf("after the restart of the proxy: %d %s", status, got)
 	}
 	taken("after the restarts")
+}
+
+// TestDomains_file: mappings.toml has domains too.
+func TestDomains_file(t *testing.T) {
+	l := newLive(t, withDomains)
+	app, _ := site(t, "app.example.org", tables.HTTP)
+	secure, _ := site(t, "app.example.org", tables.HTTPS)
+	text := fmt.Sprintf("[[mapping]]\ndomain = \"app.example.org\"\nlocal = %q\n[[mapping]]\nname = \"tls\"\ndomain = \"app.example.org\"\nlocal = %q\nprotocol = \"https\"\n", app.Local, secure.Local)
+	if err := os.WriteFile(filepath.Join(l.dir, "mappings.toml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := supervisor.ReloadLive(t.Context(), l.dir); err != nil || !slices.Equal(got.Added, []string{"http-app-example-org", "tls"}) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	l.server.up("http-app-example-org")
+	l.server.up("tls")
+	if status, got := visit(t, netip.AddrPortFrom(l.place.host, 8443), "app.example.org", true); status != 200 {
+		t.Errorf("%d %s", status, got)
+	}
+}
+
+// TestDomains_deaths: frpc and frps may end, and p2prc may leave and come back;
+// the domain leads where it led.
+func TestDomains_deaths(t *testing.T) {
+	app, _ := site(t, "app.example.org", tables.HTTP)
+	l := newLive(t, withDomains, app)
+	at := netip.AddrPortFrom(l.place.host, 8080)
+	works := func(when string) {
+		t.Helper()
+		if status, got := visit(t, at, app.Domain, false); status != 200 || got != "this is app.example.org" {
+			t.Errorf("%s: %d %s", when, status, got)
+		}
+	}
+	again := func(when string) {
+		t.Helper()
+		since := time.Now()
+		l.server.row(app.Name, "up again after "+when, func(m tables.Mapping) bool { return m.State == tables.Up && m.VerifiedAt.After(since) })
+		works(when)
+	}
+	works("at first")
+	l.server.kill("frpc")
+	again("the end of frpc")
+	l.proxy.kill("frps")
+	again("the end of frps")
+	pid := l.server.pid("frpc")
+	if err := l.server.end(supervisor.ErrLeave); err != nil {
+		t.Fatal(err)
+	}
+	works("while p2prc is away")
+	l.start(func(o *supervisor.ConnectOptions) { o.Maps = []supervisor.Map{app} })
+	l.server.up(app.Name)
+	works("after it came back")
+	if got := l.server.pid("frpc"); got != pid {
+		t.Errorf("frpc is %d, was %d", got, pid)
+	}
+}
+
+// TestDomains_portTaken: a reverse proxy whose HTTP port is in use says which flag.
+func TestDomains_portTaken(t *testing.T) {
+	p := newPlace(t)
+	withDomains(&p.o)
+	ln, err := net.Listen("tcp4", netip.AddrPortFrom(p.host, p.o.HTTPSPort).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	f := p.proxy(t.TempDir()).failed()
+	if f.Kind != supervisor.ChildDying || !strings.Contains(f.Hint, "port 8443: end it, or pass another --https-port") {
+		t.Errorf("%v, %s", f, f.Hint)
+	}
 }
 
 // TestDomains_notLent: a proxy that was not asked to lends none, and says so.

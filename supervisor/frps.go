@@ -176,8 +176,19 @@ func (f *frps) Serve(ctx context.Context) error {
 }
 
 func (f *frps) hint(v child.Verdict) string {
-	if v.Port != 0 {
-		return fmt.Sprintf("something else uses port %d: end it, or pass another --frp-port", v.Port)
+	flag := "--frp-port"
+	switch {
+	case v.Port == 0:
+	case v.Port == f.conf.HTTPPort:
+		flag = "--http-port"
+	case v.Port == f.conf.HTTPSPort:
+		flag = "--https-port"
+	}
+	switch {
+	case v.Kind == child.NotPermitted:
+		return fmt.Sprintf("a port below 1024 needs root or CAP_NET_BIND_SERVICE: run p2prc with it, or pass another %s than %d", flag, v.Port)
+	case v.Port != 0:
+		return fmt.Sprintf("something else uses port %d: end it, or pass another %s", v.Port, flag)
 	}
 	return "the whole story is in " + f.dir.Private("frps.log")
 }

@@ -390,6 +390,12 @@ func TestLive_mappingsFile(t *testing.T) {
 		"[[mapping]]\nname = \"a\"\nlocal = 3000\n":               `the name "a" is taken by --map`,
 		"[[mapping]]\nname = \"{{ .Envs.HOME }}\"\nlocal = 1\n":   ":2:1: name: ",
 		"[[mapping]]\nname = \"x\"\n":                             ":1:3: local: it is missing",
+
+		"[[mapping]]\ndomain = \"a.b\"\nlocal = 1\nprotocol = \"tcp\"\n": ":2:1: domain: a mapping of tcp has no domain",
+		"[[mapping]]\nlocal = 1\nprotocol = \"http\"\n":                  ":1:3: domain: a mapping of http needs a domain",
+		"[[mapping]]\nlocal = 1\ndomain = \"*.a.b\"\n":                   `:3:1: domain: "*.a.b" is not a domain`,
+		"[[mapping]]\nlocal = 1\ndomain = \"a.b\"\nremote = 80\n":        ":3:1: domain: a.b comes with the reverse proxy's http port",
+		"[[mapping]]\nlocal = 1\ndomain = \"x.p2prc.invalid\"\n":         ":3:1: domain: the domain x.p2prc.invalid is for proofs",
 	} {
 		write(text)
 		if _, err := reload(); kind(err) != supervisor.BadUsage || !strings.Contains(err.Error(), want) {
