@@ -127,11 +127,20 @@ func TestNewProxy_Domain(t *testing.T) {
 		t.Errorf("got %q, %v", got, ok)
 	}
 	for _, p := range []admin.NewProxy{
-		{}, {CustomDomains: []string{""}}, {CustomDomains: []string{"a.test", "b.test"}}, {SubDomain: "s"},
-		{CustomDomains: one, SubDomain: "s"}, {CustomDomains: one, Group: "g"}, {CustomDomains: one, RemotePort: 80},
-		{CustomDomains: one, Locations: []string{"/a"}}, {CustomDomains: one, HTTPUser: "u"}, {CustomDomains: one, HTTPPassword: "p"},
-		{CustomDomains: one, HostRewrite: "b.test"}, {CustomDomains: one, Headers: map[string]string{"a": "b"}},
-		{CustomDomains: one, ResponseHeaders: map[string]string{"a": "b"}}, {CustomDomains: one, RouteByUser: "u"},
+		{},
+		{CustomDomains: []string{""}},
+		{CustomDomains: []string{"a.test", "b.test"}},
+		{SubDomain: "s"},
+		{CustomDomains: one, SubDomain: "s"},
+		{CustomDomains: one, Group: "g"},
+		{CustomDomains: one, RemotePort: 80},
+		{CustomDomains: one, Locations: []string{"/a"}},
+		{CustomDomains: one, HTTPUser: "u"},
+		{CustomDomains: one, HTTPPassword: "p"},
+		{CustomDomains: one, HostRewrite: "b.test"},
+		{CustomDomains: one, Headers: map[string]string{"a": "b"}},
+		{CustomDomains: one, ResponseHeaders: map[string]string{"a": "b"}},
+		{CustomDomains: one, RouteByUser: "u"},
 		{CustomDomains: one, Multiplexer: "httpconnect"},
 	} {
 		if got, ok := p.Domain(); ok {
