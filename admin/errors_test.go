@@ -28,10 +28,10 @@ func TestRefusal(t *testing.T) {
 		{"lease expired (p2prc)", ErrRefused},
 		{"proxy [node.web] is not yours", ErrRefused},
 		{"the lease of port 20000 has ended", ErrRefused},
-		{"router config conflict", ErrRefused},
+		{"router config conflict", ErrDomainUsed},
 		{"", ErrRefused},
 	}
-	kinds := []error{ErrPortTaken, ErrPortUsed, ErrPortNotAllowed, ErrQuota, ErrNameTaken, ErrGateDown, ErrRefused}
+	kinds := []error{ErrPortTaken, ErrPortUsed, ErrDomainUsed, ErrPortNotAllowed, ErrQuota, ErrNameTaken, ErrGateDown, ErrRefused}
 	for _, test := range tests {
 		t.Run(test.text, func(t *testing.T) {
 			err := Proxy{Phase: StartError, Err: test.text}.Refusal()
