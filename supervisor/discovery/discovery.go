@@ -82,8 +82,9 @@ type Discovery struct {
 	keep   *record.Keep
 	syncer *sync.Syncer
 	mesh   *mesh.Mesh // nil: not a reverse proxy
-	rows   *rows
-	meter  *meter
+	company
+	rows  *rows
+	meter *meter
 
 	saying  gosync.Mutex // guards own and bye
 	own     *record.Own
@@ -108,7 +109,8 @@ func New(o Options) (*Discovery, error) {
 		o:    o,
 		set:  record.New(record.Options{Self: signer}),
 		said: make(chan struct{}, 1), fetches: make(chan identity.ID, maxFetches),
-		seeds: make(map[mesh.Seed]bool),
+		seeds:   make(map[mesh.Seed]bool),
+		company: company{there: make(chan struct{})},
 	}
 	d.keep = &record.Keep{Set: d.set, Path: o.Dir.Private("known.records"), Now: time.Now, Log: o.Log}
 	if err := d.keep.Load(); err != nil {
@@ -137,7 +139,7 @@ func New(o Options) (*Discovery, error) {
 func (d *Discovery) Protocols() map[string]peerapi.Protocol {
 	p := map[string]peerapi.Protocol{peerapi.ALPNSync: d.syncer.Speak}
 	if d.mesh != nil {
-		p[peerapi.ALPNMesh] = d.mesh.Handle
+		p[peerapi.ALPNMesh] = d.meet
 	}
 	return p
 }
@@ -162,7 +164,7 @@ func (d *Discovery) Serve(ctx context.Context) error {
 	tree.Add(d.meter)
 	tree.Add(service{"records of this node", d.speak})
 	if d.mesh != nil {
-		tree.Add(service{"mesh", d.mesh.Serve})
+		tree.Add(service{"mesh", d.gather})
 		tree.Add(service{"mesh records", d.broadcast})
 		tree.Add(service{"fetching", d.fetch})
 		if len(d.o.Proxy.Join) > 0 {

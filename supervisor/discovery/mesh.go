@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	gosync "sync"
 	"time"
 
 	"p2prc/tables/identity"
@@ -84,6 +85,48 @@ func (d *Discovery) knownProxies() []mesh.Seed {
 	return seeds
 }
 
+// company is whether there is anybody for the mesh: it wakes up ten times a
+// second, which is most of what an idle reverse proxy that is alone would cost.
+type company struct {
+	once  gosync.Once
+	there chan struct{} // closed once there is
+}
+
+func (c *company) come() { c.once.Do(func() { close(c.there) }) }
+
+func (c *company) alone() bool {
+	select {
+	case <-c.there:
+		return false
+	default:
+		return true
+	}
+}
+
+// gather takes part in the mesh once there is another reverse proxy.
+func (d *Discovery) gather(ctx context.Context) error {
+	if len(d.o.Proxy.Join) > 0 || len(d.knownProxies()) > 0 {
+		d.come()
+	}
+	select {
+	case <-d.there:
+		return d.mesh.Serve(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// meet answers another reverse proxy, maybe the first that comes.
+func (d *Discovery) meet(ctx context.Context, peer peerapi.Peer, conn net.Conn, admit func() error) {
+	d.come()
+	select {
+	case <-d.mesh.Ready():
+		d.mesh.Handle(ctx, peer, conn, admit)
+	case <-ctx.Done():
+	case <-time.After(syncWait): // discovery is not served yet, or not any more
+	}
+}
+
 // broadcast sends on what is new here, but for what the mesh itself brought.
 func (d *Discovery) broadcast(ctx context.Context) error {
 	watch := d.set.Watch(watched)
@@ -97,9 +140,13 @@ func (d *Discovery) broadcast(ctx context.Context) error {
 		}
 		changes, lost := watch.Take()
 		for _, c := range changes {
+			if c.Record.Subject == record.SubjectProxy && c.Record.Owner != d.o.Key.ID() {
+				d.come()
+			}
 			raw := []byte(c.Record.Raw())
 			switch {
 			case c.Void, c.From == byMesh: // which passes its own on
+			case d.alone():
 			case c.Record.Kind() == record.KindHeartbeat:
 				d.mesh.Beat(raw)
 			case d.ofProxy(c.From) && !fetched.take(time.Now()):

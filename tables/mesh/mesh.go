@@ -103,6 +103,8 @@ type Mesh struct {
 	records, beats *memberlist.TransmitLimitedQueue // on their way out
 	seen           *seen
 	wake           chan struct{} // the loop that joins looks again
+	ready          chan struct{} // closed once Serve has begun for the first time
+	begun          sync.Once     // closes ready
 
 	mu        sync.Mutex // guards what follows
 	transport *transport // nil while Serve does not run
@@ -146,6 +148,7 @@ func New(o Options) (*Mesh, error) {
 	m := &Mesh{
 		o: o, pace: usualPace, seen: newSeen(),
 		wake:    make(chan struct{}, 1),
+		ready:   make(chan struct{}),
 		members: map[identity.ID]netip.AddrPort{},
 		seeds:   map[Seed]bool{}, strangers: map[Seed]time.Time{},
 	}
@@ -156,6 +159,10 @@ func New(o Options) (*Mesh, error) {
 
 // String names the mesh in the log of whoever supervises it.
 func (m *Mesh) String() string { return "mesh" }
+
+// Ready is closed once Serve has begun for the first time: from then on Handle
+// answers.
+func (m *Mesh) Ready() <-chan struct{} { return m.ready }
 
 // Serve takes part until ctx ends, says goodbye, and returns when nothing of it
 // is left. It can be called again after that.
@@ -196,6 +203,7 @@ func (m *Mesh) begin(t *transport) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.transport = t
+	m.begun.Do(func() { close(m.ready) })
 	m.notices = make(chan func(), maxNotices)
 	clear(m.members)
 	clear(m.strangers)
