@@ -262,6 +262,27 @@ func TestDomains_notLent(t *testing.T) {
 	}
 }
 
+// TestDomains_standby: a reverse proxy that stands by and lends no domains is in
+// nobody's way, and its rows say why.
+func TestDomains_standby(t *testing.T) {
+	p := newPairOf(t, func(i int, o *supervisor.ReverseProxyOptions) {
+		if i == 0 {
+			withDomains(o)
+		}
+	})
+	p.is(0, "p2prc", tables.Up, false)
+	p.is(1, "p2prc", tables.Up, true)
+	app, _ := site(t, "app.example.org", tables.HTTP)
+	l := &live{t: t, dir: p.server.dir}
+	rows := l.mapped(app)
+	if rows[0].Address != p.places[0].host || rows[0].State != tables.Up {
+		t.Errorf("told of %+v", rows[0])
+	}
+	if m := p.is(1, app.Name, tables.Waiting, true); !strings.Contains(m.Reason, "it was started without --http-port") {
+		t.Errorf("%+v", m)
+	}
+}
+
 // TestDomains_service: the row says when nothing listens, and when it does again.
 func TestDomains_service(t *testing.T) {
 	m := free(t, "app")

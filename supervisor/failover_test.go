@@ -23,12 +23,19 @@ type pair struct {
 // newPair returns once both proxies carry the server's mappings.
 func newPair(t *testing.T, maps ...supervisor.Map) *pair {
 	t.Helper()
+	return newPairOf(t, func(int, *supervisor.ReverseProxyOptions) {}, maps...)
+}
+
+// newPairOf is newPair with proxies that differ.
+func newPairOf(t *testing.T, change func(i int, o *supervisor.ReverseProxyOptions), maps ...supervisor.Map) *pair {
+	t.Helper()
 	p := &pair{t: t}
 	base := t.TempDir()
 	var ups []supervisor.Upstream
 	for i, name := range []string{"first", "second"} {
 		p.dirs[i] = base + "/" + name
 		p.places[i] = newPlace(t)
+		change(i, &p.places[i].o)
 		p.proxy[i] = p.places[i].proxy(p.dirs[i])
 		j, err := identity.ParseJoin(await[supervisor.ProxyReady](p.proxy[i]).JoinString)
 		if err != nil {

@@ -73,7 +73,7 @@ func (s *server) mapLive(ctx context.Context, req MapRequest, tell func(any) err
 			case p.up():
 				proved = append(proved, p)
 				return true
-			case p != nil && p.refused && refused == nil:
+			case p != nil && p.refused && !p.row.Standby && refused == nil: // one that stands by is not waited for either
 				refused = p
 			}
 			return false
