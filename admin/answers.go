@@ -62,7 +62,8 @@ func message(body []byte) string {
 }
 
 // remotePort is the port in frpc's remote_addr: "203.0.113.7:20000", of http and
-// https "app.example.org:80". An IPv6
+// https "app.example.org:8080", where frps leaves 80 and 443 out, for either of
+// them (0.61.0-0.70.1). An IPv6
 // address stands there without brackets, so what counts is the last colon.
 // While a proxy does not run there is no port, or nothing at all.
 func remotePort(addr string) uint16 {

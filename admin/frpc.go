@@ -40,7 +40,8 @@ type Proxy struct {
 	Type       string // tcp, udp, http or https
 	Phase      Phase
 	Err        string // why not, in frps's words; also the last time's while it is tried again
-	RemotePort uint16 // 0 unless it runs
+	RemotePort uint16 // 0 unless it runs, and with http on port 80 and https on 443
+	Domain     string // of http and https; empty unless it runs
 }
 
 // Running: frps listens, as far as frpc knows. Whether bytes pass is another
@@ -80,6 +81,9 @@ func (f *FRPC) Status(ctx context.Context) (map[string]Proxy, error) {
 			proxy := Proxy{Name: p.Name, Type: p.Type, Phase: Phase(p.Status), Err: p.Err}
 			if proxy.Running() {
 				proxy.RemotePort = remotePort(p.RemoteAddr)
+				if kind == "http" || kind == "https" {
+					proxy.Domain, _, _ = strings.Cut(p.RemoteAddr, ":")
+				}
 			}
 			proxies[p.Name] = proxy
 		}

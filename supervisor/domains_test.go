@@ -25,6 +25,16 @@ import (
 // withDomains lends domains on ports that need no privilege.
 func withDomains(o *supervisor.ReverseProxyOptions) { o.HTTPPort, o.HTTPSPort = 8080, 8443 }
 
+// withUsualPorts lends them on 80 and 443 where this process may listen there:
+// frp speaks of these two in another way.
+func withUsualPorts(o *supervisor.ReverseProxyOptions) {
+	withDomains(o)
+	if ln, err := net.Listen("tcp4", netip.AddrPortFrom(o.ListenHost, 80).String()); err == nil {
+		ln.Close()
+		o.HTTPPort, o.HTTPSPort = 80, 443
+	}
+}
+
 // site is a web service with a domain. It says its name, and counts whoever
 // asks for anything.
 func site(t *testing.T, domain string, proto tables.Protocol) (m supervisor.Map, asked chan string) {
@@ -71,46 +81,50 @@ func visit(t *testing.T, at netip.AddrPort, domain string, secure bool) (status 
 // each stranger gets to the right one, with every frp.
 func TestDomains(t *testing.T) {
 	for _, version := range frptest.Versions {
-		t.Run(version, func(t *testing.T) {
-			proxyDir, serverDir := dirs(t)
-			p := newPlace(t)
-			p.version = version
-			withDomains(&p.o)
-			proxy := p.proxy(proxyDir)
-			l := &live{t: t, place: p, proxy: proxy, dir: serverDir}
-			flagged, _ := site(t, "flag.example.org", tables.HTTP)
-			l.start(join(t, await[supervisor.ProxyReady](proxy).JoinString, flagged))
-			app, asked := site(t, "app.example.org", tables.HTTP)
-			tlsApp, tlsAsked := site(t, "app.example.org", tables.HTTPS)
-			other, _ := site(t, "other.example.org", tables.HTTPS)
-			rows := l.mapped(app, tlsApp, other)
-			if got := rows[0].Dial(); got != "app.example.org:8080" || rows[1].Dial() != "app.example.org:8443" {
-				t.Errorf("dial %s and %s", got, rows[1].Dial())
-			}
-			if len(asked)+len(tlsAsked) > 0 {
-				t.Errorf("the proof reached the services: %d and %d requests", len(asked), len(tlsAsked))
-			}
-			http, https := netip.AddrPortFrom(p.host, 8080), netip.AddrPortFrom(p.host, 8443)
-			for _, want := range []struct {
-				at     netip.AddrPort
-				domain string
-			}{{http, "flag.example.org"}, {http, "app.example.org"}, {https, "app.example.org"}, {https, "other.example.org"}} {
-				if status, got := visit(t, want.at, want.domain, want.at == https); status != 200 || got != "this is "+want.domain {
-					t.Errorf("%s at %s: %d %q", want.domain, want.at, status, got)
-				}
-			}
-			if status, _ := visit(t, http, "nobody.example.org", false); status != 404 {
-				t.Errorf("an unknown domain: %d", status)
-			}
-			row := l.server.up(app.Name)
-			if row.Type != tables.HTTP || row.Domain != app.Domain || row.BindPort != 8080 || row.Address != p.host || row.ProvedBy != "srv" {
-				t.Errorf("row %+v", row)
-			}
-			at := l.proxy.up(tlsApp.Name)
-			if at.Type != tables.HTTPS || at.Domain != tlsApp.Domain || at.BindPort != 8443 {
-				t.Errorf("row at the proxy %+v", at)
-			}
-		})
+		for name, lend := range map[string]func(*supervisor.ReverseProxyOptions){"": withDomains, ", usual ports": withUsualPorts} {
+			t.Run(version+name, func(t *testing.T) { domains(t, version, lend) })
+		}
+	}
+}
+
+func domains(t *testing.T, version string, lend func(*supervisor.ReverseProxyOptions)) {
+	proxyDir, serverDir := dirs(t)
+	p := newPlace(t)
+	p.version = version
+	lend(&p.o)
+	proxy := p.proxy(proxyDir)
+	l := &live{t: t, place: p, proxy: proxy, dir: serverDir}
+	flagged, _ := site(t, "flag.example.org", tables.HTTP)
+	l.start(join(t, await[supervisor.ProxyReady](proxy).JoinString, flagged))
+	app, asked := site(t, "app.example.org", tables.HTTP)
+	tlsApp, tlsAsked := site(t, "app.example.org", tables.HTTPS)
+	other, _ := site(t, "other.example.org", tables.HTTPS)
+	rows := l.mapped(app, tlsApp, other)
+	if got := rows[0].Dial(); got != fmt.Sprint("app.example.org:", p.o.HTTPPort) || rows[1].Dial() != fmt.Sprint("app.example.org:", p.o.HTTPSPort) {
+		t.Errorf("dial %s and %s", got, rows[1].Dial())
+	}
+	if len(asked)+len(tlsAsked) > 0 {
+		t.Errorf("the proof reached the services: %d and %d requests", len(asked), len(tlsAsked))
+	}
+	http, https := netip.AddrPortFrom(p.host, p.o.HTTPPort), netip.AddrPortFrom(p.host, p.o.HTTPSPort)
+	for _, want := range []struct {
+		at     netip.AddrPort
+		domain string
+	}{{http, "flag.example.org"}, {http, "app.example.org"}, {https, "app.example.org"}, {https, "other.example.org"}} {
+		if status, got := visit(t, want.at, want.domain, want.at == https); status != 200 || got != "this is "+want.domain {
+			t.Errorf("%s at %s: %d %q", want.domain, want.at, status, got)
+		}
+	}
+	if status, _ := visit(t, http, "nobody.example.org", false); status != 404 {
+		t.Errorf("an unknown domain: %d", status)
+	}
+	row := l.server.up(app.Name)
+	if row.Type != tables.HTTP || row.Domain != app.Domain || row.BindPort != p.o.HTTPPort || row.Address != p.host || row.ProvedBy != "srv" {
+		t.Errorf("row %+v", row)
+	}
+	at := l.proxy.up(tlsApp.Name)
+	if at.Type != tables.HTTPS || at.Domain != tlsApp.Domain || at.BindPort != p.o.HTTPSPort {
+		t.Errorf("row at the proxy %+v", at)
 	}
 }
 

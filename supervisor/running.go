@@ -92,7 +92,7 @@ func (a *attachment) heardOfFRPC(m *mapping, p admin.Proxy, err error) {
 	switch {
 	case err != nil:
 		m.frp = no(ChildDying, noAnswer("frpc", err))
-	case p.Running() && p.RemotePort == m.lease.Port:
+	case p.Running() && !m.Type.ByName() && p.RemotePort == m.lease.Port, p.Running() && m.Type.ByName() && p.Domain == m.Domain:
 		m.frp = yes("frpc", time.Now())
 	case p.Err == "" && a.unconfigured != "":
 		m.frp = no(StateUnusable, "frpc could not be told of it: "+a.unconfigured)
