@@ -167,6 +167,24 @@ func TestCall_keepsTheConnection(t *testing.T) {
 	}
 }
 
+// frp names a domain with its port, but for 80 and 443 (0.61.0-0.70.1).
+func TestStatus_domains(t *testing.T) {
+	at := admintest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"http":[{"name":"n.a","type":"http","status":"running","remote_addr":"a.test"},{"name":"n.b","type":"http","status":"running","remote_addr":"b.test:8080"},`+
+			`{"name":"n.c","type":"http","status":"start error","err":"router config conflict","remote_addr":""}],`+
+			`"https":[{"name":"n.d","type":"https","status":"running","remote_addr":"d.test"}],"tcp":[{"name":"n.e","type":"tcp","status":"running","remote_addr":"e.test:20000"}]}`)
+	}))
+	got, err := admin.NewFRPC(at).Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"n.a": "a.test", "n.b": "b.test", "n.c": "", "n.d": "d.test", "n.e": ""} {
+		if got[name].Domain != want {
+			t.Errorf("%s has domain %q, want %q", name, got[name].Domain, want)
+		}
+	}
+}
+
 func TestCall_ignoresTheEnvironmentsProxy(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:9")
 	t.Setenv("http_proxy", "http://127.0.0.1:9")
