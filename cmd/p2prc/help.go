@@ -16,7 +16,43 @@ var errHelp = errors.New("help wanted")
 type helpFlag bool
 
 // BeforeReset is called by kong when the flag was given.
-func (helpFlag) BeforeReset() error { return errHelp }
+func (helpFlag) BeforeReset(k *kong.Context) error {
+	if verb := k.Selected(); verb != nil && !verb.Hidden {
+		return helpOf{verb}
+	}
+	return errHelp
+}
+
+// helpOf is errHelp behind a verb.
+type helpOf struct{ verb *kong.Node }
+
+func (helpOf) Error() string   { return errHelp.Error() }
+func (helpOf) Is(e error) bool { return e == errHelp }
+
+// helpFor is what was asked for.
+func helpFor(app *kong.Application, asked error) string {
+	if h, ok := errors.AsType[helpOf](asked); ok {
+		return verbHelp(h.verb)
+	}
+	return help(app)
+}
+
+// verbHelp is what --help prints behind a verb.
+func verbHelp(verb *kong.Node) string {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "Usage:\n  p2prc %s [flags]\n\n", synopsis(verb))
+	for _, line := range wrap(verb.Help, helpWidth) {
+		fmt.Fprintln(&b, line)
+	}
+	b.WriteString("\nFlags:\n")
+	for _, flag := range verb.Flags {
+		if !flag.Hidden {
+			helpLine(&b, "  "+helpLeft(flag), flag.Help)
+		}
+	}
+	b.WriteString("\np2prc --help shows the flags of all commands, such as --state-dir, and the exit\ncodes; p2prc --man prints the manual.\n")
+	return b.String()
+}
 
 const intro = `p2prc makes hosts behind NAT reachable through a host with a public IPv4
 address. It runs frp, proves every mapping from outside, and lists what works.`

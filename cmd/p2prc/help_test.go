@@ -29,3 +29,17 @@ func TestHelp(t *testing.T) {
 		}
 	}
 }
+
+// Behind a verb --help is about that verb.
+func TestHelp_ofAVerb(t *testing.T) {
+	for _, args := range [][]string{{"map", "--help"}, {"map", "22", "--udp", "-h"}} {
+		cli, err := parseWith(t, nil, args...)
+		if !errors.Is(err, errHelp) {
+			t.Fatalf("parsing %v: %v", args, err)
+		}
+		text := helpFor(cli.app, err)
+		if !strings.HasPrefix(text, "Usage:\n  p2prc map ") || !strings.Contains(text, "--remote-port") || strings.Contains(text, "--reverse-proxy") {
+			t.Errorf("%v: %s", args, text)
+		}
+	}
+}

@@ -40,7 +40,7 @@ func run(args []string, stdout, stderr *os.File, lookup func(string) (string, bo
 	say := newPrinter(stdout, stderr, getenv)
 	cli, err := parse(args, lookup, os.Geteuid() == 0)
 	if errors.Is(err, errHelp) {
-		_, err = io.WriteString(stdout, help(cli.app))
+		_, err = io.WriteString(stdout, helpFor(cli.app, err))
 		err = written(err)
 	} else if err == nil {
 		err = cli.run(context.Background(), say, getenv)
