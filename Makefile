@@ -23,7 +23,7 @@ MAINTAINER ?= $(shell git config user.name) <$(shell git config user.email)>
 ARCH       ?= $(shell go env GOARCH)
 GO_BUILD    = go build -trimpath -ldflags '$(STRIP) -X main.version=$(VERSION)'
 
-.PHONY: build run install packages try-packages test check cross unit simulation lab lab-tools compat bench frp frp-all clean
+.PHONY: build run install packages try-packages test check cross unit simulation lab test-tools compat bench frp frp-all clean
 
 ## build: write bin/p2prc
 build:
@@ -94,7 +94,7 @@ cross:
 	@for p in $(PLATFORMS); do echo "build $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/p2prc || exit 1; done
 
 ## unit: all tests but the network lab, with the race detector, against real frp
-unit: frp
+unit: frp test-tools
 	go run ./scripts/tally -race -timeout 25m $$(go list ./... | grep -v /scripts/lab)
 
 ## simulation: how fast 2,000 nodes learn of something, in virtual time; what a million identities take
@@ -102,12 +102,12 @@ simulation:
 	go test -count=1 -v -run 'Simulation|Million' ./tables/record ./tables/sync
 
 ## lab: real NAT in network namespaces, without root where the system lets users have them
-lab: frp lab-tools
+lab: frp test-tools
 	go run ./scripts/tally -timeout 15m ./scripts/lab
 
-## lab-tools: nft, ip, iperf3, sshd for the lab, on Debian as root
-lab-tools:
-	@sh scripts/lab-tools.sh
+## test-tools: what the tests use beside Go, on Debian as root
+test-tools:
+	@sh scripts/test-tools.sh
 
 ## compat: the main job and the rooms that touch frp, on every supported frp
 compat: frp-all
