@@ -106,3 +106,16 @@ func Holder(path string) (pid int, held bool, err error) {
 	}
 	return lockPID(file), true, nil
 }
+
+// heldSince tells whether a p2prc holds the state directory at path, and since
+// when: it wrote its process ID then.
+func heldSince(path string) (since time.Time, held bool, err error) {
+	if _, held, err = Holder(path); !held || err != nil {
+		return time.Time{}, false, err
+	}
+	info, err := os.Stat(filepath.Join(path, lockName))
+	if err != nil {
+		return time.Time{}, false, unusable(path, err)
+	}
+	return info.ModTime(), true, nil
+}

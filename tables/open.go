@@ -14,6 +14,9 @@ import (
 // hintCorrupt is the way out for a view that met errCorrupt.
 const hintCorrupt = "start p2prc there: it keeps the corrupt file and writes it anew"
 
+// startedAgain is why a row waits that a p2prc which has ended called up.
+const startedAgain = "p2prc was started again and has not proved it yet"
+
 // Open reads the tables in dir. The journal is the truth about own rows; a
 // table file adds what was measured since. A corrupt file is kept under another
 // name, reported in the log and written anew; one that a newer p2prc wrote is
@@ -130,7 +133,7 @@ func restore[K comparable, R any](s *Store, t *table[K, R], own map[K]ownRow[R],
 	t.rows = make(map[K]*entry[R], len(own))
 	for _, o := range own {
 		if t.proof != nil && (snap == nil || !snap.Left) {
-			t.proof(&o.row).withdraw("p2prc was started again and has not proved it yet")
+			t.proof(&o.row).withdraw(startedAgain)
 		}
 		t.set(&entry[R]{row: o.row})
 	}

@@ -39,7 +39,7 @@ const viewTries = 3
 func read[K comparable, R any](dir string, now time.Time, k *kind[K, R]) (View[R], error) {
 	// Asked first: what a p2prc that starts after this has yet to prove does
 	// not count, and one that ends after this has proved what it wrote.
-	_, running, err := Holder(dir)
+	since, running, err := heldSince(dir)
 	if err != nil {
 		return View[R]{}, err
 	}
@@ -53,16 +53,19 @@ func read[K comparable, R any](dir string, now time.Time, k *kind[K, R]) (View[R
 		return View[R]{}, err
 	}
 	v.Running = running
+	by := nobody
+	switch {
+	case v.Left:
+		by = itsLeases
+	case running && v.WrittenAt.Before(since) && !now.Before(since):
+		// A clock that was set back would say so of every table; it is not asked.
+		by = aSuccessor
+	case running:
+		by = aP2PRC
+	}
 	v.Left = v.Left && !running
 	for i := range v.Rows {
 		p := k.proof(&v.Rows[i])
-		by := nobody
-		switch {
-		case running:
-			by = aP2PRC
-		case v.Left:
-			by = itsLeases
-		}
 		keepPromise(p, now, by, v.WrittenAt)
 		if *p.state == Up {
 			v.Until = sooner(v.Until, promiseEnds(p, by, v.WrittenAt))
@@ -85,9 +88,10 @@ const (
 type tender int
 
 const (
-	nobody    tender = iota
-	itsLeases        // p2prc left on purpose: the tunnels stay up
-	aP2PRC           // that runs
+	nobody     tender = iota
+	itsLeases         // p2prc left on purpose: the tunnels stay up
+	aSuccessor        // a p2prc that starts and has not opened the tables yet
+	aP2PRC            // that runs
 )
 
 // keepPromise makes a row wait whose proof does not hold now. heard is when the
@@ -95,12 +99,14 @@ const (
 func keepPromise(p proof, now time.Time, by tender, heard time.Time) {
 	over := promiseEnds(p, by, heard)
 	switch {
-	case p.learned && by == nobody:
+	case p.learned && (by == nobody || by == aSuccessor):
 		if !now.Before(over) {
 			p.withdraw("last heard of " + stampText(heard) + "; p2prc --update-server-list asks anew")
 		}
 	case !p.leaseUntil.IsZero() && !now.Before(p.leaseUntil):
 		p.withdraw("its lease ended at " + stampText(p.leaseUntil))
+	case by == aSuccessor:
+		p.withdraw(startedAgain)
 	case by == nobody && p.verifiedAt.IsZero():
 		p.withdraw("p2prc is not running here")
 	case by == nobody:
@@ -114,7 +120,7 @@ func keepPromise(p proof, now time.Time, by tender, heard time.Time) {
 // not change; zero: never.
 func promiseEnds(p proof, by tender, heard time.Time) time.Time {
 	switch {
-	case p.learned && by == nobody:
+	case p.learned && (by == nobody || by == aSuccessor):
 		return heard.Add(heardFor + 1)
 	case by == aP2PRC && !p.learned && !p.leaseUntil.IsZero() && !p.verifiedAt.IsZero():
 		return sooner(p.leaseUntil, p.verifiedAt.Add(provedFor))
