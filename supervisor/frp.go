@@ -54,3 +54,13 @@ func FRPVersions(ctx context.Context, frps, frpc string) []FRP {
 	}
 	return found
 }
+
+// ended tells whether the process is gone, without waiting for it.
+func ended(proc *child.Process) bool {
+	select {
+	case <-proc.Done():
+		return true
+	default:
+		return false
+	}
+}

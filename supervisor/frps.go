@@ -385,15 +385,6 @@ func (f *frps) restart(ctx context.Context) error {
 	}
 }
 
-func ended(proc *child.Process) bool {
-	select {
-	case <-proc.Done():
-		return true
-	default:
-		return false
-	}
-}
-
 func errText(err error) string {
 	if err == nil {
 		return "it ended"

@@ -94,12 +94,15 @@ const (
 	aP2PRC            // that runs
 )
 
+// outOfTouch says that nobody hears what other nodes tell.
+func (t tender) outOfTouch() bool { return t == nobody || t == aSuccessor }
+
 // keepPromise makes a row wait whose proof does not hold now. heard is when the
 // table was written.
 func keepPromise(p proof, now time.Time, by tender, heard time.Time) {
 	over := promiseEnds(p, by, heard)
 	switch {
-	case p.learned && (by == nobody || by == aSuccessor):
+	case p.learned && by.outOfTouch():
 		if !now.Before(over) {
 			p.withdraw("last heard of " + stampText(heard) + "; p2prc --update-server-list asks anew")
 		}
@@ -120,7 +123,7 @@ func keepPromise(p proof, now time.Time, by tender, heard time.Time) {
 // not change; zero: never.
 func promiseEnds(p proof, by tender, heard time.Time) time.Time {
 	switch {
-	case p.learned && (by == nobody || by == aSuccessor):
+	case p.learned && by.outOfTouch():
 		return heard.Add(heardFor + 1)
 	case by == aP2PRC && !p.learned && !p.leaseUntil.IsZero() && !p.verifiedAt.IsZero():
 		return sooner(p.leaseUntil, p.verifiedAt.Add(provedFor))

@@ -303,63 +303,6 @@ func (s *Set) remove(e *entry) {
 	delete(s.buckets[e.key[0]].entries, e.key)
 }
 
-func (s *Set) endsAt(t time.Time) {
-	if s.soonest.IsZero() || t.Before(s.soonest) {
-		s.soonest = t
-	}
-}
-
-// Expire lets go of what has expired, and keeps of each subject what must not
-// come back. Until anything but a heartbeat ends, it looks at those who sent
-// one only.
-func (s *Set) Expire(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	look := s.beating
-	if !s.soonest.IsZero() && !now.Before(s.soonest) {
-		look, s.soonest = s.owners, time.Time{}
-		s.room.expire(now)
-	}
-	for id, o := range look {
-		if beats := s.expire(o, now); !beats {
-			delete(s.beating, id)
-		}
-		if len(o.entries) == 0 && s.owners[id] == o {
-			delete(s.owners, id)
-		}
-	}
-}
-
-// expire tells whether the owner has a heartbeat left.
-func (s *Set) expire(o *owner, now time.Time) (beats bool) {
-	kept := o.entries[:0]
-	for _, e := range o.entries {
-		if !e.void && !e.Live(now) {
-			s.avoid(e)
-			s.tell(Change{Record: e.Record, Void: true})
-		}
-		if !e.until.After(now) {
-			s.remove(e)
-			if o.goodbye == e {
-				o.goodbye = nil
-			}
-			continue
-		}
-		kept = append(kept, e)
-		switch {
-		case e.Kind() == KindHeartbeat:
-			beats = true
-		case e.void:
-			s.endsAt(e.until)
-		default:
-			s.endsAt(e.Expires)
-		}
-	}
-	clear(o.entries[len(kept):])
-	o.entries = kept
-	return beats
-}
-
 // Trust says that this node has itself verified a reverse proxy, or no longer
 // counts on it. What it vouches for is not limited as newcomers are.
 func (s *Set) Trust(id identity.ID, yes bool) {
@@ -414,29 +357,6 @@ func (s *Set) Len() int {
 		}
 	}
 	return n
-}
-
-// forgeries is the last forged records, so that the same bytes cost a
-// verification once.
-type forgeries struct {
-	ring [1024]Hash
-	next int
-	set  map[Hash]struct{}
-}
-
-func (f *forgeries) has(h Hash) bool { _, ok := f.set[h]; return ok }
-
-func (f *forgeries) add(h Hash) {
-	if f.set == nil {
-		f.set = make(map[Hash]struct{}, len(f.ring))
-	}
-	if f.has(h) {
-		return
-	}
-	delete(f.set, f.ring[f.next])
-	f.ring[f.next] = h
-	f.set[h] = struct{}{}
-	f.next = (f.next + 1) % len(f.ring)
 }
 
 // blockOf is the neighbourhood that an address is counted in.
