@@ -19,6 +19,7 @@ var cases = []benchCase{
 	{"thousand", "start of a server with 1,000 mappings", startThousand},
 	{"recover", "recovery of a killed frpc or frps", recovery},
 	{"live", "mapping and unmapping on a running node", live},
+	{"tables", "commits and views of tables that grow", growing},
 	{"idle", "memory and idle CPU", idle},
 	{"traffic", "traffic through a mapping", traffic},
 	{"discovery", "how soon everybody knows, and what knowing costs", discover},

@@ -324,35 +324,18 @@ func (b *bench) awaitFull(ctx context.Context, all []*lines, mappings int) error
 }
 
 func (b *bench) knowingCosts(ctx context.Context, n int, pids []int) ([]result, error) {
-	before, err := usages(pids)
+	costs, err := idling(ctx, pids, idleFor)
 	if err != nil {
 		return nil, err
 	}
-	flowBefore, err := socketBytes(ctx, pids)
-	if err != nil {
-		return nil, err
-	}
-	began := time.Now()
-	if err := pause(ctx, idleFor); err != nil {
-		return nil, err
-	}
-	after, err := usages(pids)
-	if err != nil {
-		return nil, err
-	}
-	flowAfter, err := socketBytes(ctx, pids)
-	if err != nil {
-		return nil, err
-	}
-	took := time.Since(began).Seconds()
 	var results []result
 	for i, role := range []string{"reverse proxy", "server"} {
 		name := fmt.Sprintf("%s-%d", strings.Fields(role)[0], n)
 		what := fmt.Sprintf("%s that knows %d records, %d proxies: ", role, n, crowdSize+1)
 		results = append(results,
-			compare("know-cpu-"+name, what+"idle CPU", inPercent, samples{100 * (after[i].cpu - before[i].cpu).Seconds() / took}, nil).below(knowCPUAim),
-			compare("know-flow-"+name, what+"sent and received", inFlow, samples{(flowAfter[i] - flowBefore[i]) / took}, nil).below(knowFlowAim),
-			compare("know-rss-"+name, what+"RSS", inBytes, samples{after[i].rss}, nil),
+			compare("know-cpu-"+name, what+"idle CPU", inPercent, samples{costs[i].busy}, nil).below(knowCPUAim),
+			compare("know-flow-"+name, what+"sent and received", inFlow, samples{costs[i].flow}, nil).below(knowFlowAim),
+			compare("know-rss-"+name, what+"RSS", inBytes, samples{costs[i].rss}, nil),
 		)
 	}
 	return results, nil

@@ -58,39 +58,65 @@ func (b *bench) idleWith(ctx context.Context, n int) ([]result, error) {
 	if err := pause(ctx, settling); err != nil {
 		return nil, err
 	}
+	cost, err := idling(ctx, pids, idleFor)
+	if err != nil {
+		return nil, err
+	}
+	b.note("%-45s %.1f s", fmt.Sprintf("idle with %d mappings", n), idleFor.Seconds())
+
+	var results []result
+	for i, role := range []string{"reverse proxy", "server"} {
+		own, frp := cost[2*i], cost[2*i+1]
+		name := fmt.Sprintf("%s-%d", strings.Fields(role)[0], n)
+		what := fmt.Sprintf("%s with %d mappings, beside its own frp: ", role, n)
+		results = append(results,
+			compare("rss-"+name, what+"RSS", inBytes, samples{own.rss}, samples{frp.rss}).atMost(memoryAim),
+			compare("pss-"+name, what+"PSS", inBytes, samples{own.pss}, samples{frp.pss}),
+			compare("cpu-"+name, what+"idle CPU", inPercent, samples{own.busy}, samples{frp.busy}).below(cpuAim),
+			compare("flow-"+name, what+"sent and received", inFlow, samples{own.flow}, samples{frp.flow}),
+		)
+	}
+	return results, nil
+}
+
+// cost is what a process took over some time, and its memory at the end of it.
+type cost struct {
+	usage
+	busy float64 // % of a core
+	flow float64 // bytes/s over TCP, both ways
+}
+
+// idling measures what processes cost while nothing is asked of them.
+func idling(ctx context.Context, pids []int, during time.Duration) ([]cost, error) {
 	before, err := usages(pids)
 	if err != nil {
 		return nil, err
 	}
+	flowBefore, err := socketBytes(ctx, pids)
+	if err != nil {
+		return nil, err
+	}
 	began := time.Now()
-	if err := pause(ctx, idleFor); err != nil {
+	if err := pause(ctx, during); err != nil {
 		return nil, err
 	}
 	after, err := usages(pids)
 	if err != nil {
 		return nil, err
 	}
-	took := time.Since(began)
-	b.note("%-45s %.1f s", fmt.Sprintf("idle with %d mappings", n), took.Seconds())
-
-	var results []result
-	for i, role := range []string{"reverse proxy", "server"} {
-		own, frp := 2*i, 2*i+1
-		cpu := func(j int) samples {
-			return samples{100 * (after[j].cpu - before[j].cpu).Seconds() / took.Seconds()}
-		}
-		name := fmt.Sprintf("%s-%d", strings.Fields(role)[0], n)
-		what := fmt.Sprintf("%s with %d mappings, beside its own frp: ", role, n)
-		results = append(results,
-			compare("rss-"+name, what+"RSS", inBytes, samples{after[own].rss}, samples{after[frp].rss}).atMost(memoryAim),
-			compare("pss-"+name, what+"PSS", inBytes, samples{after[own].pss}, samples{after[frp].pss}),
-			compare("cpu-"+name, what+"idle CPU", inPercent, cpu(own), cpu(frp)).below(cpuAim),
-		)
+	flowAfter, err := socketBytes(ctx, pids)
+	if err != nil {
+		return nil, err
 	}
-	return results, nil
+	took := time.Since(began).Seconds()
+	costs := make([]cost, len(pids))
+	for i := range pids {
+		costs[i] = cost{after[i], 100 * (after[i].cpu - before[i].cpu).Seconds() / took, (flowAfter[i] - flowBefore[i]) / took}
+	}
+	return costs, nil
 }
 
-// usage is what a process costs.
+// usage is what a process has cost so far.
 type usage struct {
 	rss, pss float64 // bytes
 	cpu      time.Duration

@@ -29,8 +29,10 @@ var liveAims = []struct {
 	aim      float64 // s
 }{{1, 0.060}, {1_000, 0.100}, {10_000, 0.400}}
 
-// liveConns are held open through one mapping all the time.
-const liveConns = 100
+const (
+	liveConns = 100   // held open through one mapping all the time
+	inARow    = 1_000 // calls of p2prc map, one after the other
+)
 
 // live measures mapping and unmapping on a running node, beside a reload of a
 // bare frpc that has as many proxies.
@@ -53,7 +55,7 @@ type liveNode struct {
 }
 
 func (b *bench) liveWith(ctx context.Context, n int, aim float64) ([]result, error) {
-	locals, err := b.echoTCP(n + b.runs + 1)
+	locals, err := b.echoTCP(n + b.runs + inARow)
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +102,12 @@ func (b *bench) liveWith(ctx context.Context, n int, aim float64) ([]result, err
 			return results, err
 		}
 		results = append(results, compare("map-udp", "the first UDP mapping of a node", inSeconds, samples{udp}, nil).atMost(aim+0.55))
+		row, err := node.inARow(ctx, more[b.runs:])
+		if err != nil {
+			return results, err
+		}
+		results = append(results, row...)
+		n += inARow
 	}
 	began := time.Now()
 	// The one that is held goes last: connections outlive their mapping as well.
@@ -170,6 +178,27 @@ func (n *liveNode) mapAll(ctx context.Context, locals []int) (secs float64, port
 		err = fmt.Errorf("p2prc map printed %d addresses for %d services", len(ports), len(locals))
 	}
 	return secs, ports, err
+}
+
+// inARow is one p2prc map after the other, and a tenth of them at each end.
+func (n *liveNode) inARow(ctx context.Context, locals []int) ([]result, error) {
+	var took samples
+	began := time.Now()
+	for _, local := range locals {
+		secs, _, err := n.mapAll(ctx, []int{local})
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, secs)
+	}
+	all := time.Since(began).Seconds()
+	n.bench.note("%-45s %.1f s", fmt.Sprintf("%d calls of p2prc map in a row", len(locals)), all)
+	tenth := len(took) / 10
+	return []result{
+		compare("map-in-a-row", fmt.Sprintf("%d calls of p2prc map, one after the other", len(locals)), inSeconds, samples{all}, nil),
+		compare("map-in-a-row-first", "one of the first tenth of them", inSeconds, took[:tenth], nil),
+		compare("map-in-a-row-last", "one of the last tenth of them", inSeconds, took[len(took)-tenth:], nil),
+	}, nil
 }
 
 func (n *liveNode) mapUDP(ctx context.Context, b *bench) (float64, error) {
