@@ -98,7 +98,6 @@ func (s *Store) commitGroup(group []*pending) {
 		}
 	}
 	s.seq = seq
-	s.ipStale = s.ipStale || s.mappings.changed || s.proxies.changed
 	s.mu.Unlock()
 
 	if s.journal.size > s.journal.limit {

@@ -74,7 +74,7 @@ func (s *Store) Close(left bool) error {
 		return nil
 	}
 	s.closed, s.left = true, left
-	s.mappings.changed, s.proxies.changed, s.ipStale = true, true, true
+	s.mappings.changed, s.proxies.changed, s.mappings.ipStale = true, true, true
 	s.mu.Unlock()
 	return errors.Join(writeTable(s, &s.mappings), writeTable(s, &s.proxies), s.writeIPTable(), s.journal.close())
 }
@@ -158,17 +158,17 @@ func (s *Store) writeIPTable() error {
 	s.ipWriting.Lock()
 	defer s.ipWriting.Unlock()
 	s.mu.Lock()
-	if !s.ipStale {
+	if !s.mappings.ipStale && !s.proxies.ipStale {
 		s.mu.Unlock()
 		return nil
 	}
-	s.ipStale = false
+	s.mappings.ipStale, s.proxies.ipStale = false, false
 	mappings, proxies := s.mappings.entries(), s.proxies.entries()
 	s.mu.Unlock()
 
 	var nodes []Mapping
 	for _, e := range mappings {
-		if e.row.Node {
+		if s.mappings.dialled(e.row) {
 			nodes = append(nodes, e.row)
 		}
 	}
@@ -184,7 +184,7 @@ func (s *Store) writeIPTable() error {
 	}
 	if err != nil {
 		s.mu.Lock()
-		s.ipStale = true
+		s.mappings.ipStale = true
 		s.mu.Unlock()
 		return err
 	}

@@ -23,6 +23,7 @@ type kind[K comparable, R any] struct {
 	check        func(R) (R, error)                 // the row as it is stored, which reads back equal
 	note         func(stored, measured R) (R, bool) // false: it was measured on something else
 	proof        func(*R) proof
+	dialled      func(R) bool // whether the row is in ip_table.json; nil: none is
 }
 
 // proof is the part of a row that says whether it can be used right now.
@@ -58,7 +59,8 @@ var mappingKind = &kind[MappingKey, Mapping]{
 		m.ProvedBy, m.LeaseUntil, m.Standby = measured.ProvedBy, measured.LeaseUntil, measured.Standby
 		return m, true
 	},
-	proof: func(m *Mapping) proof { return proof{&m.State, &m.Reason, m.VerifiedAt, m.LeaseUntil, m.Learned} },
+	proof:   func(m *Mapping) proof { return proof{&m.State, &m.Reason, m.VerifiedAt, m.LeaseUntil, m.Learned} },
+	dialled: func(m Mapping) bool { return m.Node },
 }
 
 var proxyKind = &kind[identity.ID, ReverseProxy]{
@@ -75,7 +77,8 @@ var proxyKind = &kind[identity.ID, ReverseProxy]{
 		p.LatencyMS, p.PortsFree, p.Load = measured.LatencyMS, measured.PortsFree, measured.Load
 		return p, true
 	},
-	proof: func(p *ReverseProxy) proof { return proof{&p.State, &p.Reason, p.VerifiedAt, time.Time{}, p.Learned} },
+	proof:   func(p *ReverseProxy) proof { return proof{&p.State, &p.Reason, p.VerifiedAt, time.Time{}, p.Learned} },
+	dialled: func(ReverseProxy) bool { return true },
 }
 
 var reservationKind = &kind[ReservationKey, Reservation]{

@@ -23,14 +23,13 @@ func (s *Store) Learn(l Learned) {
 	mappings, errM := learnedEntries(mappingKind, l.Mappings, func(m *Mapping) { m.Learned = true })
 	proxies, errP := learnedEntries(proxyKind, l.Proxies, func(p *ReverseProxy) { p.Learned = true })
 	s.mu.Lock()
-	left := s.mappings.learn(mappings, l.DropMappings, maxRows) + s.proxies.learn(proxies, l.DropProxies, maxRows)
-	changed := s.mappings.changed || s.proxies.changed
-	s.ipStale = s.ipStale || changed
+	changedM, leftM := s.mappings.learn(mappings, l.DropMappings, maxRows)
+	changedP, leftP := s.proxies.learn(proxies, l.DropProxies, maxRows)
 	s.mu.Unlock()
-	if changed {
+	if changedM || changedP {
 		s.wake()
 	}
-	if left > 0 {
+	if left := leftM + leftP; left > 0 {
 		s.log.Warn("there is no room for rows of other nodes", "row", left)
 	}
 	if err := errors.Join(errM, errP); err != nil {
@@ -54,12 +53,16 @@ func learnedEntries[K comparable, R any](k *kind[K, R], rows []R, mark func(*R))
 }
 
 // learn takes over what other nodes said: rows of theirs, and which are gone.
-// Beyond limit rows in all, new ones are left out and counted.
-func (t *table[K, R]) learn(rows []*entry[R], gone []K, limit int) (left int) {
+// Beyond limit rows in all, new ones are left out and counted. Changed means that
+// the table reads otherwise now.
+func (t *table[K, R]) learn(rows []*entry[R], gone []K, limit int) (changed bool, left int) {
 	for _, key := range gone {
-		if _, known := t.learned[key]; known {
-			delete(t.learned, key)
-			t.order, t.changed = nil, true
+		old, known := t.learned[key]
+		delete(t.learned, key)
+		if _, own := t.rows[key]; known && !own {
+			t.touch(old)
+			t.hide(old)
+			changed = true
 		}
 	}
 	for _, e := range rows {
@@ -71,11 +74,13 @@ func (t *table[K, R]) learn(rows []*entry[R], gone []K, limit int) (left int) {
 		case !known && len(t.rows)+len(t.learned) >= limit:
 			left++
 			continue
-		case !known:
-			t.order = nil
 		}
 		t.learned[key] = e
-		t.changed = true
+		if _, own := t.rows[key]; !own {
+			t.touch(old)
+			t.show(e)
+			changed = true
+		}
 	}
-	return left
+	return changed, left
 }

@@ -114,10 +114,10 @@ func TestLearn_full(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := s.mappings.learn(entries, nil, 20); left != 10 || s.mappings.size() != 20 {
+	if _, left := s.mappings.learn(entries, nil, 20); left != 10 || s.mappings.size() != 20 {
 		t.Errorf("%d left out, %d kept", left, s.mappings.size())
 	}
-	if left := s.mappings.learn(entries[:20], nil, 20); left != 0 {
+	if changed, left := s.mappings.learn(entries[:20], nil, 20); changed || left != 0 {
 		t.Errorf("%d of those that are known were left out", left)
 	}
 }

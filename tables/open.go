@@ -66,7 +66,7 @@ func Open(dir *Dir, o Options) (*Store, error) {
 	// A file that says the same already is left alone: that is a third of a start.
 	s.mappings.changed = !sameM || mappings.Seq != s.seq
 	s.proxies.changed = !sameP || proxies.Seq != s.seq
-	s.ipStale = true
+	s.mappings.ipStale = true
 	if err := s.rewriteJournal(); err != nil {
 		return nil, unusable(s.dir, err)
 	}

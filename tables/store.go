@@ -40,7 +40,6 @@ type Store struct {
 	proxies      table[identity.ID, ReverseProxy]
 	reservations table[ReservationKey, Reservation]
 	wanted       table[string, Wanted]
-	ipStale      bool // ip_table.json may have to change
 	left         bool // the rows are kept on purpose
 	closed       bool
 	failing      bool // the last snapshot failed
@@ -141,7 +140,6 @@ func (s *Store) Note(b Batch) {
 	m, errM := measureAll(&s.mappings, b.Mappings)
 	p, errP := measureAll(&s.proxies, b.Proxies)
 	_, errR := measureAll(&s.reservations, b.Reservations)
-	s.ipStale = s.ipStale || m != nothing || p != nothing
 	large := s.mappings.size() >= smallTable
 	s.mu.Unlock()
 	switch what := max(m, p); {

@@ -46,27 +46,92 @@ type table[K comparable, R any] struct {
 	*kind[K, R]
 	rows    map[K]*entry[R] // own ones
 	learned map[K]*entry[R] // of other nodes: a row of ours goes before one of theirs
-	order   []K             // of both, sorted; nil after a key came or went
 	changed bool            // since the snapshot was taken
+	ipStale bool            // ip_table.json may have to change
+
+	// Both, sorted. Nil after many keys came or went: to sort 100,000 rows once
+	// takes as long as to find the place of a thousand.
+	order []*entry[R]
+	moved int // keys that came or went since somebody asked for the order
 
 	writing sync.Mutex // puts the writes of the snapshot in order
 }
 
+// maxMoved is how many places are found one by one.
+const maxMoved = 256
+
 func (t *table[K, R]) set(e *entry[R]) {
 	key := t.key(e.row)
-	if _, known := t.rows[key]; !known {
-		t.order = nil
-	}
+	t.touch(t.at(key))
 	t.rows[key] = e
-	t.changed = true
+	t.show(e)
 }
 
 func (t *table[K, R]) remove(key K) {
-	if _, known := t.rows[key]; known {
-		delete(t.rows, key)
-		t.order = nil
+	old, known := t.rows[key]
+	if !known {
+		return
+	}
+	t.touch(old)
+	delete(t.rows, key)
+	if theirs, ok := t.learned[key]; ok {
+		t.show(theirs)
+	} else {
+		t.hide(old)
+	}
+}
+
+// at is the row that the table shows for a key, or nil.
+func (t *table[K, R]) at(key K) *entry[R] {
+	if e, own := t.rows[key]; own {
+		return e
+	}
+	return t.learned[key]
+}
+
+// show puts a row into the order, in place of the one with the same key.
+func (t *table[K, R]) show(e *entry[R]) {
+	t.touch(e)
+	if t.order == nil {
+		return
+	}
+	switch i, known := t.place(e); {
+	case known:
+		t.order[i] = e
+	case t.mayMove():
+		t.order = slices.Insert(t.order, i, e)
+	}
+}
+
+// hide takes a row out of the order.
+func (t *table[K, R]) hide(e *entry[R]) {
+	if t.order == nil {
+		return
+	}
+	if i, known := t.place(e); known && t.mayMove() {
+		t.order = slices.Delete(t.order, i, i+1)
+	}
+}
+
+// touch is called with each row that comes and each that goes; nil is none.
+func (t *table[K, R]) touch(e *entry[R]) {
+	if e == nil {
+		return
 	}
 	t.changed = true
+	t.ipStale = t.ipStale || t.dialled != nil && t.dialled(e.row)
+}
+
+func (t *table[K, R]) place(e *entry[R]) (int, bool) {
+	return slices.BinarySearchFunc(t.order, t.key(e.row), func(o *entry[R], key K) int { return t.compare(t.key(o.row), key) })
+}
+
+// mayMove reports whether a place is worth finding; else the order is forgotten.
+func (t *table[K, R]) mayMove() bool {
+	if t.moved++; t.moved > maxMoved {
+		t.order = nil
+	}
+	return t.order != nil
 }
 
 // news is what a measurement changed, each more than the one before.
@@ -90,8 +155,7 @@ func (t *table[K, R]) measure(r R) news {
 	if !same || any(row) == any(old.row) {
 		return nothing
 	}
-	t.rows[t.key(r)] = &entry[R]{row: row}
-	t.changed = true
+	t.set(&entry[R]{row: row})
 	if t.proof == nil {
 		return rowNews
 	}
@@ -106,49 +170,36 @@ func (t *table[K, R]) measure(r R) news {
 	return rowNews
 }
 
-// at is the row that the table shows for a key.
-func (t *table[K, R]) at(key K) *entry[R] {
-	if e, own := t.rows[key]; own {
-		return e
-	}
-	return t.learned[key]
-}
-
 // size is how many rows are kept.
 func (t *table[K, R]) size() int { return len(t.rows) + len(t.learned) }
 
-// entries is every row, own and learned, in the order of the files.
+// entries is every row, own and learned, in the order of the files. The slice is
+// the caller's.
 func (t *table[K, R]) entries() []*entry[R] {
+	t.moved = 0
 	if t.order == nil {
-		t.order = make([]K, 0, t.size())
-		for key := range t.rows {
-			t.order = append(t.order, key)
+		t.order = make([]*entry[R], 0, t.size())
+		for _, e := range t.rows {
+			t.order = append(t.order, e)
 		}
-		for key := range t.learned {
+		for key, e := range t.learned {
 			if _, own := t.rows[key]; !own {
-				t.order = append(t.order, key)
+				t.order = append(t.order, e)
 			}
 		}
-		slices.SortFunc(t.order, t.compare)
+		slices.SortFunc(t.order, t.byKey)
 	}
-	out := make([]*entry[R], len(t.order))
-	for i, key := range t.order {
-		out[i] = t.at(key)
-	}
-	return out
+	return slices.Clone(t.order)
 }
+
+func (t *table[K, R]) byKey(a, b *entry[R]) int { return t.compare(t.key(a.row), t.key(b.row)) }
 
 // own is every row of this node's own, sorted. They may be a few among very many.
 func (t *table[K, R]) own() []*entry[R] {
 	if len(t.learned) == 0 {
 		return t.entries()
 	}
-	keys := slices.SortedFunc(maps.Keys(t.rows), t.compare)
-	out := make([]*entry[R], len(keys))
-	for i, key := range keys {
-		out[i] = t.rows[key]
-	}
-	return out
+	return slices.SortedFunc(maps.Values(t.rows), t.byKey)
 }
 
 func rowsOf[R any](entries []*entry[R]) []R {
