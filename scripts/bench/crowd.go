@@ -127,6 +127,7 @@ func (c *crowd) add(ctx context.Context, w *world) error {
 			changed := len(c.set.Merge(time.Now(), "", raw).Changed) > 0
 			return m.news(raw) || changed
 		},
+		Shorten: record.ShortBeat, Lengthen: record.LongBeat,
 		Digest: func() []byte { sum := c.set.Sum(); return sum[:] },
 		Differ: func(identity.ID) {}, // the others fetch what they miss
 	})

@@ -44,6 +44,7 @@ func (d *Discovery) newMesh() error {
 		Deliver: func(raw []byte) bool {
 			return len(d.set.Merge(time.Now(), byMesh, raw).Changed) > 0
 		},
+		Shorten: record.ShortBeat, Lengthen: record.LongBeat,
 		Digest: func() []byte {
 			sum := d.set.Sum()
 			return sum[:]

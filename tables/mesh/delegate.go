@@ -43,16 +43,30 @@ func (d delegate) NotifyMsg(b []byte) {
 }
 
 // deliver hands a record in, and passes it on if it was news.
-func (m *Mesh) deliver(kind byte, raw []byte) {
-	if len(raw) == 0 || len(raw) > MaxRecord || m.seen.has(raw) || !m.o.Deliver(raw) {
+func (m *Mesh) deliver(kind byte, b []byte) {
+	if len(b) == 0 || len(b) > MaxRecord || m.seen.has(b) {
 		return
 	}
-	m.send(kind, raw)
+	raw, ok := b, true
+	if kind == kindShort {
+		raw, ok = m.lengthen(b)
+	}
+	if !ok || !m.o.Deliver(raw) {
+		return
+	}
+	m.send(kind, b)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.strangers) > 0 {
 		m.look() // it may be the record of one of them
 	}
+}
+
+func (m *Mesh) lengthen(short []byte) (raw []byte, ok bool) {
+	if m.o.Lengthen == nil {
+		return nil, false
+	}
+	return m.o.Lengthen(short)
 }
 
 // LocalState is all that a push/pull carries beside memberlist's own: who this

@@ -1,6 +1,7 @@
 package mesh_test
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -283,6 +284,34 @@ func TestMesh_beatReachesEveryoneInTheEnd(t *testing.T) {
 	all[2].Deliver(record)
 	all[2].mesh.Beat(record)
 	w.await("all know", func() bool { return allKnow(all, record) })
+}
+
+func TestMesh_beatInShort(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const head = "this is said each time: "
+	var shortened atomic.Int32
+	all := w.build(4, func(o *mesh.Options) {
+		o.Shorten = func(raw []byte) ([]byte, bool) {
+			short, ok := bytes.CutPrefix(raw, []byte(head))
+			if ok {
+				shortened.Add(1)
+			}
+			return short, ok
+		}
+		o.Lengthen = func(short []byte) ([]byte, bool) { return append([]byte(head), short...), true }
+	})
+	for _, record := range []string{head + "beat", "this one has no head"} {
+		all[2].Deliver([]byte(record))
+		all[2].mesh.Beat([]byte(record))
+		w.await(record, func() bool { return allKnow(all, []byte(record)) })
+	}
+	if n := shortened.Load(); n != 1 {
+		t.Errorf("a beat was shortened %d times: it is passed on as it came", n)
+	}
+	if all[0].knows([]byte("beat")) {
+		t.Error("what stands for a beat was taken for one")
+	}
 }
 
 func TestMesh_whatIsNoRecordIsNotSent(t *testing.T) {

@@ -7,10 +7,11 @@ import (
 )
 
 // A message of ours among memberlist's is one byte, what kind it is, and a
-// record.
+// record, or what stands for one.
 const (
 	kindRecord = 0 // has to reach everyone
 	kindBeat   = 1 // the next one comes soon
+	kindShort  = 2 // a beat as Options.Shorten makes it
 )
 
 // beatTransmits is how often each member passes a beat on: it reaches 19 of 20,

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"strconv"
 	"time"
+
+	"p2prc/tables/identity"
 )
 
 // Most of what nodes send each other while nothing changes is heartbeats, and
@@ -74,6 +76,27 @@ func ReadBeat(head, short []byte) (raw, rest []byte, ok bool) {
 	raw = appendBeatTail(raw, n[0], time.Unix(int64(n[1]), 0), Heartbeat{Free: uint32(n[2]), Load: uint32(n[3])})
 	raw = append(raw, short[:ed25519.SignatureSize]...)
 	return raw, short[ed25519.SignatureSize:], true
+}
+
+// ShortBeat is a heartbeat in short for who may not have seen its head: the
+// owner's key stands for it. It is false where AppendBeat is.
+func ShortBeat(raw []byte) (short []byte, ok bool) {
+	r, err := Parse(raw)
+	if err != nil {
+		return nil, false
+	}
+	return r.AppendBeat(append(make([]byte, 0, ed25519.PublicKeySize+96), r.PublicKey()...))
+}
+
+// LongBeat makes the heartbeat of what ShortBeat wrote, as ReadBeat does.
+func LongBeat(short []byte) (raw []byte, ok bool) {
+	if len(short) < ed25519.PublicKeySize {
+		return nil, false
+	}
+	public := ed25519.PublicKey(short[:ed25519.PublicKeySize])
+	head := beatPrefix + string(identity.IDOf(public)) + "\n" + encodeKey(public) + "\n" + string(SubjectHeartbeat) + "\n"
+	raw, rest, ok := ReadBeat([]byte(head), short[ed25519.PublicKeySize:])
+	return raw, ok && len(rest) == 0
 }
 
 // maxUnix is the last second that RFC 3339 can spell.

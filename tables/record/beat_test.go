@@ -29,6 +29,16 @@ func TestBeat_thereAndBack(t *testing.T) {
 		if len(short) > 95 {
 			t.Fatalf("%d bytes", len(short))
 		}
+		alone, ok := record.ShortBeat(raw)
+		if !ok || len(alone) > 95+32 {
+			t.Fatalf("alone: %v, %d bytes", ok, len(alone))
+		}
+		if again, ok = record.LongBeat(alone); !ok || string(again) != string(raw) {
+			t.Fatalf("alone: got %q", again)
+		}
+		if _, ok := record.LongBeat(append(alone, 0)); ok {
+			t.Fatal("a byte too many is none of it")
+		}
 	})
 }
 
@@ -43,6 +53,9 @@ func TestBeat_notShort(t *testing.T) {
 		}
 		if got, ok := r.AppendBeat(nil); ok || len(got) > 0 {
 			t.Errorf("%s: got %q", name, got)
+		}
+		if got, ok := record.ShortBeat(raw); ok {
+			t.Errorf("%s: got %q alone", name, got)
 		}
 	}
 	for _, raw := range []string{"", "p2prc-record-v1\nheartbeat\n", "p2prc-record-v1\nheartbeat\n\n\n", "p2prc-record-v1\nproxy\n\n\n\n"} {
@@ -79,6 +92,25 @@ func FuzzReadBeat(f *testing.F) {
 			if back, _, _ := record.ReadBeat(h, again); string(back) != string(got) {
 				t.Errorf("got %q, then %q", got, back)
 			}
+		}
+	})
+}
+
+func FuzzLongBeat(f *testing.F) {
+	short, _ := record.ShortBeat(beatText(1, start).sign(keyOf(0)))
+	f.Add(short)
+	f.Add(short[:40])
+	f.Fuzz(func(t *testing.T, short []byte) {
+		raw, ok := record.LongBeat(short)
+		if !ok {
+			return
+		}
+		if _, err := record.Parse(raw); err != nil {
+			return // a number out of range, for one
+		}
+		again, ok := record.ShortBeat(raw)
+		if back, _ := record.LongBeat(again); !ok || string(back) != string(raw) {
+			t.Errorf("%q came back as %q", raw, back)
 		}
 	})
 }

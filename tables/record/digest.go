@@ -123,7 +123,7 @@ func (s *Set) Pick(keys []Key) []*Record {
 
 // Beats is the heartbeats that hold.
 func (s *Set) Beats(now time.Time) []*Record {
-	return s.filter(func(e *entry) bool { return e.Kind() == KindHeartbeat && e.Live(now) })
+	return s.ofProxies(KindHeartbeat, now)
 }
 
 // All is every record that holds.
@@ -141,15 +141,14 @@ func (s *Set) All(now time.Time) []*Record {
 	return out
 }
 
-func (s *Set) filter(keep func(*entry) bool) []*Record {
+// ofProxies is the records of a kind that only reverse proxies have, in no order.
+func (s *Set) ofProxies(k Kind, now time.Time) []*Record {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	out := make([]*Record, 0, len(s.beating))
-	for i := range s.buckets {
-		for _, e := range s.buckets[i].entries {
-			if !e.void && keep(e) {
-				out = append(out, e.Record)
-			}
+	for _, e := range s.proxies {
+		if !e.void && e.Kind() == k && e.Live(now) {
+			out = append(out, e.Record)
 		}
 	}
 	return out

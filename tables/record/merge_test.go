@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"p2prc/tables/record"
@@ -210,6 +211,7 @@ func (h *history) meet(a, b *record.Set) {
 // check: a set never goes back behind what it held, not even after a goodbye
 // or after what it held has expired.
 func (h *history) check(t *rapid.T, i int) {
+	h.checkProxies(t, h.sets[i])
 	for _, r := range h.sets[i].All(h.now) {
 		if r.Serial < h.seen[i][r.Key()] {
 			t.Fatalf("set %d is back at serial %d of %s after %d", i, r.Serial, r.Subject, h.seen[i][r.Key()])
@@ -224,6 +226,26 @@ func (h *history) check(t *rapid.T, i int) {
 		if bye := h.byes[i][string(r.Owner)]; r.Serial < bye {
 			t.Fatalf("set %d holds serial %d of %s after the goodbye %d", i, r.Serial, r.Subject, bye)
 		}
+	}
+}
+
+// checkProxies: those that are found by themselves are those that all records have.
+func (h *history) checkProxies(t *rapid.T, s *record.Set) {
+	want := map[record.Kind]map[record.Hash]bool{record.KindProxy: {}, record.KindHeartbeat: {}}
+	for _, r := range s.All(h.now) {
+		if of := want[r.Kind()]; of != nil {
+			of[r.Hash()] = true
+		}
+	}
+	got := map[record.Kind]map[record.Hash]bool{record.KindProxy: {}, record.KindHeartbeat: {}}
+	for _, p := range s.Proxies(h.now) {
+		got[record.KindProxy][p.Record.Hash()] = true
+	}
+	for _, r := range s.Beats(h.now) {
+		got[record.KindHeartbeat][r.Hash()] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatal(diff)
 	}
 }
 

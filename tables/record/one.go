@@ -28,7 +28,7 @@ func (r *Record) Tunnel() (t Tunnel, ok bool) {
 // Proxies is the reverse proxies of View, in no order.
 func (s *Set) Proxies(now time.Time) []ProxyView {
 	var out []ProxyView
-	for _, r := range s.filter(func(e *entry) bool { return e.Kind() == KindProxy && e.Live(now) }) {
+	for _, r := range s.ofProxies(KindProxy, now) {
 		if v, ok := s.ProxyOf(r.Owner, now); ok {
 			out = append(out, v)
 		}

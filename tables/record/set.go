@@ -37,6 +37,7 @@ type Set struct {
 	room     room
 	soonest  time.Time              // no record but heartbeats ends before; zero: none is known to
 	beating  map[identity.ID]*owner // whose heartbeats are known
+	proxies  map[Key]*entry         // reverse proxies and heartbeats, a few among many
 	watchers map[*Watch]struct{}
 	forged   forgeries
 }
@@ -72,6 +73,7 @@ func New(o Options) *Set {
 		verifying: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		owners:    map[identity.ID]*owner{},
 		beating:   map[identity.ID]*owner{},
+		proxies:   map[Key]*entry{},
 		room:      newRoom(o.Limits),
 		watchers:  map[*Watch]struct{}{},
 	}
@@ -247,9 +249,15 @@ func (s *Set) put(r *Record, from identity.ID) {
 		}
 	}
 	s.count(e)
-	if r.Kind() == KindHeartbeat {
+	switch r.Kind() {
+	case KindHeartbeat:
 		s.beating[e.sponsor.id] = o
-	} else {
+		s.proxies[r.key] = e
+	case KindProxy:
+		s.proxies[r.key] = e
+		s.endsAt(r.Expires)
+	default:
+		delete(s.proxies, r.key)
 		s.endsAt(r.Expires)
 	}
 	if r.Owner == s.self && from != s.self {
@@ -301,6 +309,7 @@ func (s *Set) uncount(e *entry) {
 func (s *Set) remove(e *entry) {
 	s.uncount(e)
 	delete(s.buckets[e.key[0]].entries, e.key)
+	delete(s.proxies, e.key)
 }
 
 // Trust says that this node has itself verified a reverse proxy, or no longer
