@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,8 +25,10 @@ const (
 	knowCPUAim  = 0.5 // % of a core
 	knowFlowAim = 5e3 // bytes/s
 
-	settled   = 15 * time.Second // after 100,000 records: the collector's work, a file of all that is known
-	fillLimit = 6 * time.Minute  // two nodes verify 100,000 records, which takes two minutes on two cores
+	quiet       = 30e3            // bytes/s: nobody fetches records any more
+	quietFor    = 5 * time.Second // at a time
+	quietWithin = 3 * time.Minute // a comparison waits twice as long each time
+	fillLimit   = 6 * time.Minute // two nodes verify 100,000 records, which takes two minutes on two cores
 )
 
 // discover measures how soon all nodes know of a new one, what it costs to know
@@ -295,7 +298,7 @@ func (b *bench) knowing(ctx context.Context) ([]result, error) {
 			return results, err
 		}
 		b.note("%-45s %.1f s", fmt.Sprintf("two nodes learn %d records", n), time.Since(began).Seconds())
-		if err := pause(ctx, settled); err != nil {
+		if err := b.awaitQuiet(ctx, pids); err != nil {
 			return results, err
 		}
 		got, err := b.knowingCosts(ctx, n, pids)
@@ -321,6 +324,21 @@ func (b *bench) awaitFull(ctx context.Context, all []*lines, mappings int) error
 		l.text = nil // as the one at 100,000 is 40 MB
 	}
 	return nil
+}
+
+// awaitQuiet waits until the nodes send each other no records any more.
+func (b *bench) awaitQuiet(ctx context.Context, pids []int) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, quietWithin, fmt.Errorf("records still travel after %v", quietWithin))
+	defer cancel()
+	for {
+		costs, err := idling(ctx, pids, quietFor)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(costs, func(c cost) bool { return c.flow > quiet }) {
+			return nil
+		}
+	}
 }
 
 func (b *bench) knowingCosts(ctx context.Context, n int, pids []int) ([]result, error) {
