@@ -31,8 +31,11 @@ func TestDomain_oneOwner(t *testing.T) {
 	w := newWorld()
 	b := open(t, w.withDomains())
 	l := must(t, b, alice, request("r1", wantDomain("web", tables.HTTP, app), want("ssh")))[0]
-	if l.Domain != app || l.Port != 80 || l.Guarded || len(l.Signed) != 0 || l.TTL.Duration() != lease.Hold {
+	if l.Domain != app || l.Port != 80 || l.Guarded || l.TTL.Duration() != lease.Hold {
 		t.Errorf("leased %+v", l)
+	}
+	if s, err := lease.ParseSigned(l.Signed, verify); err != nil || s.Type != tables.HTTP || s.Domain != app || s.Port != 80 || s.Node != alice || s.LeaseID != l.ID {
+		t.Errorf("signed %+v, %v", s, err)
 	}
 	if len(w.guards) != 1 {
 		t.Errorf("%d guards, one for ssh is meant to be there", len(w.guards))

@@ -188,7 +188,7 @@ func (p *plan) leases() []peerapi.Lease {
 		r := g.row
 		signed := Signed{
 			Proxy: p.b.o.Proxy, Node: r.NodeID, Name: r.Name, Type: r.Type, Port: r.Port,
-			LeaseID: r.LeaseID, Until: wall(p.now.Add(signedLife)),
+			LeaseID: r.LeaseID, Until: wall(p.now.Add(signedLife)), Domain: r.Domain,
 		}
 		out[i] = peerapi.Lease{
 			Name: r.Name, Type: r.Type, Port: r.Port, Domain: r.Domain, ID: r.LeaseID,
@@ -196,9 +196,7 @@ func (p *plan) leases() []peerapi.Lease {
 			GuardKey: p.b.guardKey(r.LeaseID),
 			Guarded:  g.guarded,
 			Proved:   portProved(r, p.now),
-		}
-		if r.Domain == "" { // others are not told of domains yet
-			out[i].Signed = signed.Sign(p.b.o.Sign)
+			Signed:   signed.Sign(p.b.o.Sign),
 		}
 	}
 	return out

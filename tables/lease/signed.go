@@ -22,7 +22,7 @@ const signedLife = 24 * time.Hour
 
 const (
 	signedPrefix = "p2prc-lease-v1"
-	signedFields = 8 // prefix included
+	signedFields = 8 // prefix included; a domain is one more
 	maxSigned    = 1024
 	signatureLen = 64 // Ed25519
 )
@@ -36,6 +36,7 @@ type Signed struct {
 	Port    uint16
 	LeaseID string
 	Until   time.Time // in whole seconds
+	Domain  string    // of HTTP and HTTPS: Port is then shared
 }
 
 // Sign gives the exact bytes that travel and are stored: one field a line,
@@ -46,8 +47,12 @@ func (s Signed) Sign(sign func(msg []byte) []byte) []byte {
 }
 
 func (s Signed) message() []byte {
-	return fmt.Appendf(nil, "%s\n%s\n%s\n%s\n%s\n%d\n%s\n%s\n", signedPrefix,
+	msg := fmt.Appendf(nil, "%s\n%s\n%s\n%s\n%s\n%d\n%s\n%s\n", signedPrefix,
 		s.Proxy, s.Node, s.Name, s.Type, s.Port, s.LeaseID, s.Until.UTC().Format(time.RFC3339))
+	if s.Domain != "" {
+		msg = append(append(msg, s.Domain...), '\n')
+	}
+	return msg
 }
 
 // ParseSigned reads what Sign made and checks the signature. Only the one
@@ -76,10 +81,11 @@ func SignedBy(b []byte) (identity.ID, error) {
 
 func parseMessage(msg []byte) (Signed, error) {
 	f := strings.Split(string(msg), "\n")
-	if len(f) != signedFields+1 || f[0] != signedPrefix || f[signedFields] != "" {
-		return Signed{}, fmt.Errorf("not %d lines that begin with %s", signedFields, signedPrefix)
+	n := len(f) - 1
+	if n != signedFields && n != signedFields+1 || f[0] != signedPrefix || f[n] != "" {
+		return Signed{}, fmt.Errorf("not %d lines, or with a domain %d, that begin with %s", signedFields, signedFields+1, signedPrefix)
 	}
-	s := Signed{Name: f[3], Type: tables.Protocol(f[4]), LeaseID: f[6]}
+	s := Signed{Name: f[3], Type: tables.Protocol(f[4]), LeaseID: f[6], Domain: strings.Join(f[signedFields:n], "")}
 	var err error
 	if s.Proxy, err = identity.ParseID(f[1]); err != nil {
 		return Signed{}, err
@@ -90,8 +96,11 @@ func parseMessage(msg []byte) (Signed, error) {
 	if err := tables.CheckName(s.Name); err != nil {
 		return Signed{}, err
 	}
-	if s.Type != tables.TCP && s.Type != tables.UDP {
+	if !s.Type.Known() {
 		return Signed{}, fmt.Errorf("%q is not a protocol", f[4])
+	}
+	if err := tables.CheckDomainOf(s.Type, s.Domain); err != nil {
+		return Signed{}, err
 	}
 	if s.Port, err = tables.ParsePort(f[5]); err != nil {
 		return Signed{}, err

@@ -23,22 +23,36 @@ var sample = lease.Signed{
 	Until: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC),
 }
 
+var domainSample = lease.Signed{
+	Proxy: proxyID, Node: nodeID(1), Name: "web", Type: tables.HTTPS, Port: 443, LeaseID: "l2",
+	Until: sample.Until, Domain: app,
+}
+
+// That of a port has the bytes that it had before there were domains.
 func TestSigned_exactBytes(t *testing.T) {
-	got := sample.Sign(func([]byte) []byte { return nil })
-	want := "p2prc-lease-v1\n" + string(proxyID) + "\n" + string(nodeID(1)) + "\nssh\nTCP\n20000\nl1\n2026-11-24T12:00:00Z\n"
-	if string(got) != want {
-		t.Errorf("got %q, want %q", got, want)
+	for want, s := range map[string]lease.Signed{
+		"\nssh\nTCP\n20000\nl1\n2026-11-24T12:00:00Z\n":                  sample,
+		"\nweb\nHTTPS\n443\nl2\n2026-11-24T12:00:00Z\napp.example.org\n": domainSample,
+	} {
+		want = "p2prc-lease-v1\n" + string(proxyID) + "\n" + string(nodeID(1)) + want
+		if got := s.Sign(func([]byte) []byte { return nil }); string(got) != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 
 func TestSigned_thereAndBack(t *testing.T) {
 	name := rapid.StringMatching(`[a-z0-9-]{1,63}`)
+	domain := rapid.StringMatching(`([a-z0-9]{1,63}\.){1,3}[a-z]{1,61}`)
 	rapid.Check(t, func(t *rapid.T) {
 		s := lease.Signed{
 			Proxy: nodeID(rapid.Int().Draw(t, "proxy")), Node: nodeID(rapid.Int().Draw(t, "node")),
-			Name: name.Draw(t, "name"), Type: rapid.SampledFrom([]tables.Protocol{tables.TCP, tables.UDP}).Draw(t, "type"),
+			Name: name.Draw(t, "name"), Type: rapid.SampledFrom([]tables.Protocol{tables.TCP, tables.UDP, tables.HTTP, tables.HTTPS}).Draw(t, "type"),
 			Port: rapid.Uint16Min(1).Draw(t, "port"), LeaseID: name.Draw(t, "id"),
 			Until: time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "until"), 0).UTC(),
+		}
+		if s.Type.ByName() {
+			s.Domain = domain.Draw(t, "domain")
 		}
 		b := s.Sign(sign)
 		got, err := lease.ParseSigned(b, verify)
@@ -54,7 +68,8 @@ func TestSigned_thereAndBack(t *testing.T) {
 }
 
 func TestParseSigned_oneSpelling(t *testing.T) {
-	good := string(sample.Sign(func([]byte) []byte { return nil }))
+	unsigned := func([]byte) []byte { return nil }
+	good, named := string(sample.Sign(unsigned)), string(domainSample.Sign(unsigned))
 	for name, msg := range map[string]string{
 		"another prefix":     strings.Replace(good, "v1", "v2", 1),
 		"a port with a zero": strings.Replace(good, "\n20000", "\n020000", 1),
@@ -69,6 +84,18 @@ func TestParseSigned_oneSpelling(t *testing.T) {
 		"one line less":      strings.Replace(good, "ssh\n", "", 1),
 		"nothing":            "",
 		"a long one":         strings.Repeat(good, 10),
+		"a port of a domain": good + app + "\n",
+		"an empty domain":    good + "\n",
+		"a bad type":         strings.Replace(named, "HTTPS", "HTTP2", 1),
+		"no domain":          strings.Replace(named, app+"\n", "", 1),
+		"a domain of none":   strings.Replace(named, app, "", 1),
+		"two domains":        named + "b.example.org\n",
+		"a domain in caps":   strings.Replace(named, "app.", "App.", 1),
+		"with a dot behind":  strings.Replace(named, app, app+".", 1),
+		"with a port":        strings.Replace(named, app, app+":443", 1),
+		"of everybody":       strings.Replace(named, app, "*.example.org", 1),
+		"a long domain":      strings.Replace(named, app, strings.Repeat("a.", 127)+"org", 1),
+		"a template":         strings.Replace(named, app, "{{.Env}}.org", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := append([]byte(msg), sign([]byte(msg))...)
@@ -84,11 +111,26 @@ func TestParseSigned_oneSpelling(t *testing.T) {
 
 func FuzzParseSigned(f *testing.F) {
 	f.Add(sample.Sign(sign))
+	f.Add(domainSample.Sign(sign))
+	for _, change := range []func(s *lease.Signed){
+		func(s *lease.Signed) { s.Type = tables.TCP },
+		func(s *lease.Signed) { s.Domain = "" },
+		func(s *lease.Signed) { s.Domain = "*.example.org" },
+		func(s *lease.Signed) { s.Domain = strings.Repeat("a.", 127) + "org" },
+		func(s *lease.Signed) { s.Domain += "\n" + s.Domain },
+	} {
+		s := domainSample
+		change(&s)
+		f.Add(s.Sign(sign))
+	}
 	f.Add([]byte("p2prc-lease-v1\n\n\n\n\n\n\n\n" + strings.Repeat("s", 64)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := lease.ParseSigned(b, func([]byte, []byte) bool { return true })
 		if err != nil {
 			return
+		}
+		if err := tables.CheckDomainOf(s.Type, s.Domain); err != nil {
+			t.Errorf("%q was read: %v", b, err)
 		}
 		if again := s.Sign(func([]byte) []byte { return b[len(b)-64:] }); !bytes.Equal(again, b) {
 			t.Errorf("%q was read as %q", b, again)

@@ -60,6 +60,28 @@ func TestSizes_allPortsOfANodeInOneCall(t *testing.T) {
 	if err := c.Release(t.Context(), release); err != nil {
 		t.Error(err)
 	}
+
+	// A server asks for half as many domains at once: an answer repeats them.
+	domain := strings.Repeat("a.", 125) + "org"
+	site := lease.Signed{
+		Proxy: p.key.ID(), Node: identity.NewKey().ID(), Name: longest(0), Type: tables.HTTPS, Port: 65535,
+		LeaseID: longest(0), Until: time.Now(), Domain: domain,
+	}.Sign(p.key.Sign)
+	p.reserve = func(_ context.Context, req peerapi.ReserveRequest) (r peerapi.ReserveReply, err error) {
+		for _, w := range req.Wants {
+			r.Leases = append(r.Leases, peerapi.Lease{
+				Name: w.Name, Type: w.Type, Port: 65535, ID: w.Name, TTL: 600000, Signed: site, GuardKey: make([]byte, 32), Domain: domain,
+			})
+		}
+		return r, nil
+	}
+	sites := peerapi.ReserveRequest{ID: "r", Name: longest(0)}
+	for i := range lease.MaxPorts / 2 {
+		sites.Wants = append(sites.Wants, peerapi.Want{Name: longest(i), Type: tables.HTTPS, Domain: domain})
+	}
+	if r, err := c.Reserve(t.Context(), sites); err != nil || len(r.Leases) != len(sites.Wants) {
+		t.Errorf("%d leases of domains, %v", len(r.Leases), err)
+	}
 	req.Wants[0].Lease = make([]byte, peerapi.MaxBody)
 	if _, err := c.Reserve(t.Context(), req); err == nil || !strings.Contains(err.Error(), "more than a request may have") {
 		t.Errorf("error %v", err)

@@ -24,8 +24,9 @@ const (
 )
 
 // Claim is a node's word that an address of a reverse proxy leads to it, with
-// the proxy's word that the port is its own. Name, type, port and lease are in
-// that word, and only there. The local address is nobody else's business.
+// the proxy's word that the port is its own, or the domain. Name, type, port,
+// domain and lease are in that word, and only there. The local address is nobody
+// else's business.
 type Claim struct {
 	Server  string     // the node's name
 	Address netip.Addr // of the reverse proxy
@@ -82,8 +83,12 @@ func (c *Claim) parseLease() error {
 		return err
 	}
 	c.lease, err = lease.ParseSigned(signed, func([]byte, []byte) bool { return true })
-	if err == nil && identity.IDOf(key) != c.lease.Proxy {
+	switch {
+	case err != nil:
+	case identity.IDOf(key) != c.lease.Proxy:
 		err = errors.New("the key beside it is not its reverse proxy's")
+	case tables.IsCanaryDomain(c.lease.Domain):
+		err = fmt.Errorf("the domain %s is for proofs", c.lease.Domain)
 	}
 	return err
 }
@@ -122,7 +127,15 @@ func (c *Claim) Type() tables.Protocol { return c.lease.Type }
 // Tunnel is the mapping that is claimed.
 func (c *Claim) Tunnel() Tunnel { return Tunnel{c.lease.Node, c.lease.Proxy, c.lease.Name} }
 
-func (*Claim) kind() Kind         { return KindClaim }
+// kind tells domains apart: a version that does not know them takes a claim of
+// one for malformed, and its sender for dishonest.
+func (c *Claim) kind() Kind {
+	if c.lease.Type.ByName() {
+		return KindDomain
+	}
+	return KindClaim
+}
+
 func (c *Claim) subject() Subject { return c.Tunnel().ClaimSubject() }
 
 func (c *Claim) fields() []field {

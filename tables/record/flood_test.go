@@ -141,6 +141,9 @@ func TestSet_quotas(t *testing.T) {
 			merge(t, s, start, claimText(keyOf(0), keyOf(1+i), "m", 1, start).sign(keyOf(1+i)))
 		}
 		full(t, s, claimText(keyOf(0), keyOf(4), "m", 1, start).sign(keyOf(4)))
+		full(t, s, domainText(keyOf(0), keyOf(4), "m", 1, start).sign(keyOf(4)))
+		merge(t, s, start, domainText(keyOf(0), keyOf(1), "m", 2, start).sign(keyOf(1)))
+		full(t, s, domainText(keyOf(0), keyOf(4), "m", 1, start).sign(keyOf(4)))
 		merge(t, s, start, claimText(keyOf(5), keyOf(4), "m", 1, start).sign(keyOf(4)))
 	})
 	t.Run("of a neighbourhood", func(t *testing.T) {

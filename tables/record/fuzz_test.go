@@ -5,9 +5,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"p2prc/tables"
 	"p2prc/tables/record"
 )
 
@@ -18,6 +20,9 @@ func FuzzParse(f *testing.F) {
 	for _, raw := range [][]byte{
 		claimText(proxy, node, "web", 7, start).sign(node),
 		claimText(proxy, node, "p2prc", 7, start).with("node yes").with("zz later").sign(node),
+		domainText(proxy, node, "web", 7, start).sign(node),
+		domainText(proxy, node, "web", 7, start).leased(aSite(proxy, proxy, "web", start.Add(time.Hour)), node).sign(node),
+		domainText(proxy, node, "web", 7, start).leased(aSite(proxy, node, strings.Repeat("w", 63), start.Add(time.Hour)), proxy).sign(node),
 		downText(proxy, node, "web", 7, 8, start).sign(node),
 		proxyText(1, start).sign(proxy), beatText(1, start).sign(proxy), goneText("*", 1, start).sign(proxy),
 		{},
@@ -34,6 +39,11 @@ func FuzzParse(f *testing.F) {
 		}
 		if r.Raw() != string(raw) || r.Key() != record.KeyOf(r.Owner, r.Subject) || !r.Expires.After(r.Issued) || r.Expires.Sub(r.Issued) > record.MaxLife {
 			t.Errorf("got %+v", r)
+		}
+		if c, ok := r.Body.(*record.Claim); ok {
+			if row := (record.ClaimView{Record: r, Claim: c}).Row(); tables.CheckDomainOf(row.Type, row.Domain) != nil || tables.IsCanaryDomain(row.Domain) || (r.Kind() == record.KindDomain) != (row.Domain != "") {
+				t.Errorf("a %s shows %+v", r.Kind(), row)
+			}
 		}
 		s := record.New(record.Options{})
 		m := s.Merge(r.Issued, "", raw)

@@ -69,7 +69,7 @@ func (v ClaimView) Row() tables.Mapping {
 	return tables.Mapping{
 		ServerName: c.Server, Address: c.Address, Type: c.lease.Type, BindPort: c.lease.Port, Name: c.lease.Name,
 		State: v.State, Reason: v.Reason, LeaseUntil: c.lease.Until, NodeID: v.Record.Owner, ProxyID: c.lease.Proxy,
-		Serial: v.Record.Serial, LeaseID: c.lease.LeaseID, Node: c.Node,
+		Serial: v.Record.Serial, LeaseID: c.lease.LeaseID, Node: c.Node, Domain: c.lease.Domain,
 	}
 }
 

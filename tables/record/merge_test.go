@@ -21,7 +21,7 @@ func drawRecord(t *rapid.T, issued time.Time) []byte {
 	name := rapid.SampledFrom([]string{"web", "ssh"}).Draw(t, "name")
 	twin := rapid.IntRange(0, 1).Draw(t, "twin")
 	var x text
-	switch rapid.IntRange(0, 5).Draw(t, "kind") {
+	switch rapid.IntRange(0, 6).Draw(t, "kind") {
 	case 0:
 		x = claimText(proxy, k, name, serial, issued).with(fmt.Sprintf("server s%d", twin))
 	case 1:
@@ -38,6 +38,8 @@ func drawRecord(t *rapid.T, issued time.Time) []byte {
 		x = goneText("*", serial, issued)
 	case 5:
 		x = beatText(serial, issued).with(fmt.Sprintf("load %d", twin))
+	case 6:
+		x = domainText(proxy, k, name, serial, issued).with(fmt.Sprintf("server s%d", twin))
 	}
 	return x.sign(k)
 }
@@ -158,6 +160,9 @@ func (h *history) say(t *rapid.T) {
 			h.leases[tunnel] = until
 		}
 		signed := signedLease(proxy, keyOf(i), tunnel.Name, 20000, until)
+		if rapid.Bool().Draw(t, "by domain") {
+			signed = aSite(proxy, keyOf(i), tunnel.Name, until).Sign(proxy.Sign)
+		}
 		c, err := record.NewClaim(signed, proxy.Public(), record.Claim{Server: "home", Address: aProxy("gate", "198.51.100.7").Address})
 		if err != nil {
 			t.Fatal(err)

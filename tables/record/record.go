@@ -39,6 +39,7 @@ type Kind string
 // The kinds of record. Any other stays out.
 const (
 	KindClaim     Kind = "claim"     // a node: this address leads to me
+	KindDomain    Kind = "domain"    // a node: this domain leads to me, at that address
 	KindDown      Kind = "down"      // a node or its proxy: that claim does not work now
 	KindProxy     Kind = "proxy"     // a reverse proxy: this is what I lend
 	KindHeartbeat Kind = "heartbeat" // a reverse proxy: I am still here
@@ -171,7 +172,7 @@ func (r *Record) read(k Kind, s Subject, lines string) error {
 		return err
 	}
 	switch k {
-	case KindClaim:
+	case KindClaim, KindDomain:
 		r.Body = readClaim(s, in)
 	case KindDown:
 		r.Body = readDown(s, in)
@@ -186,6 +187,9 @@ func (r *Record) read(k Kind, s Subject, lines string) error {
 	}
 	if in.err != nil {
 		return in.err
+	}
+	if r.Body.kind() != k {
+		return fmt.Errorf("a %s that calls itself a %s", r.Body.kind(), k)
 	}
 	if r.Body.subject() != s {
 		return fmt.Errorf("a %s about %q", k, string(s))

@@ -104,16 +104,16 @@ func (m *room) admit(r *Record, old *entry, now time.Time) error {
 	if err := m.admitEach(r, sp); err != nil {
 		return err
 	}
-	most := m.limits.Unverified
-	switch r.Kind() {
+	kind, most := countedAs(r), m.limits.Unverified
+	switch kind {
 	case KindProxy, KindHeartbeat:
 		most = m.limits.Proxies
 	case KindDown, KindGone:
 		most = m.limits.Tombstones
-	case KindClaim:
+	case KindClaim, KindDomain:
 	}
-	if m.loose[r.Kind()] >= most {
-		return fmt.Errorf("%w: a %s, and %d are known that are not verified", ErrQuota, r.Kind(), m.loose[r.Kind()])
+	if m.loose[kind] >= most {
+		return fmt.Errorf("%w: a %s, and %d are known that are not verified", ErrQuota, kind, m.loose[kind])
 	}
 	if p, ok := r.Body.(*Proxy); ok && m.blocks[blockOf(p.Address)] >= m.limits.Block {
 		return fmt.Errorf("%w: %s has enough reverse proxies", ErrQuota, blockOf(p.Address))
@@ -132,16 +132,25 @@ func (m *room) urgent(r *Record, sp *sponsor) bool {
 		return sp != nil && sp.trusted
 	case KindGone:
 		return r.Subject == Everything && m.owners[r.Owner] > 0
-	case KindClaim, KindDown:
+	case KindClaim, KindDomain, KindDown:
 	}
 	return false
+}
+
+// countedAs is the kind that a record's room is counted by: a domain is a claim
+// like any other.
+func countedAs(r *Record) Kind {
+	if r.Kind() == KindDomain {
+		return KindClaim
+	}
+	return r.Kind()
 }
 
 func (m *room) admitEach(r *Record, sp *sponsor) error {
 	if n := m.owners[r.Owner]; n >= m.limits.Owner {
 		return fmt.Errorf("%w: node %s has %d records", ErrQuota, r.Owner.Short(), n)
 	}
-	if sp != nil && r.Kind() == KindClaim && sp.counts[KindClaim] >= m.limits.Sponsored {
+	if sp != nil && countedAs(r) == KindClaim && sp.counts[KindClaim] >= m.limits.Sponsored {
 		return fmt.Errorf("%w: its reverse proxy has %d claims", ErrQuota, sp.counts[KindClaim])
 	}
 	return nil

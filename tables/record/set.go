@@ -289,7 +289,7 @@ func (s *Set) avoid(e *entry) {
 
 // count and uncount keep the digests and the quotas.
 func (s *Set) count(e *entry) {
-	e.counted = e.Kind()
+	e.counted = countedAs(e.Record)
 	s.room.add(e)
 	if inDigest(e.Record) {
 		s.buckets[e.key[0]].sum.add(e.hash)

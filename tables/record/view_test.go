@@ -79,6 +79,13 @@ func TestView_rows(t *testing.T) {
 	}, v.Claims[0].Row(), equal, cmpopts.EquateComparable(v.Claims[0].Row().LocalAddress)); diff != "" {
 		t.Error(diff)
 	}
+	merge(t, s, start, domainText(proxy, node, "web", 11, start).sign(node)) // the name is a domain's by now
+	if diff := cmp.Diff(tables.Mapping{
+		ServerName: "home", Address: addr, Type: tables.HTTPS, BindPort: 443, Name: "web", State: tables.Up,
+		LeaseUntil: start.Add(record.MaxLife), NodeID: node.ID(), ProxyID: proxy.ID(), Serial: 11, LeaseID: "l-web", Domain: "app.example.org",
+	}, s.View(start).Claims[0].Row(), equal, cmpopts.EquateComparable(v.Claims[0].Row().LocalAddress)); diff != "" {
+		t.Error(diff)
+	}
 	// Without a heartbeat the proxy is listed, but not as up.
 	if row := s.View(start.Add(time.Minute)).Proxies[0].Row(); row.State != tables.Down || row.Reason == "" || row.PortsFree != 100 {
 		t.Errorf("got %+v", row)
