@@ -37,8 +37,9 @@ func (c *claims) all() []record.Body {
 	return out
 }
 
-// claim tells the world of every mapping of a port that worked once: where it is, under
-// which lease, and since when it does not work now, if it does not.
+// claim tells the world of every mapping that worked once, but for canary
+// domains: where it is, under which lease, and since when it does not work now, if
+// it does not.
 func (a *attachment) claim(now time.Time) {
 	key := a.link.client.PeerKey()
 	if key == nil {
@@ -46,8 +47,8 @@ func (a *attachment) claim(now time.Time) {
 	}
 	said := make([]record.Body, 0, len(a.maps))
 	for _, m := range a.maps {
-		if m.lease == nil || !m.wasUp || m.Type.ByName() {
-			continue // a claim shows a port: others do not hear of domains
+		if m.lease == nil || !m.wasUp || m.Type.ByName() && (m.node || len(m.lease.Signed) == 0) {
+			continue // a reverse proxy that knows no claims of domains signs none
 		}
 		role := record.Active
 		if m.row.Standby {

@@ -2,7 +2,9 @@ package supervisor_test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -121,6 +123,78 @@ func TestDiscovery(t *testing.T) {
 	}
 	for _, r := range []*role{second, m.proxy[0], m.proxy[2]} {
 		r.proxyRow(m.place[1].host, "gone", func(_ tables.ReverseProxy, there bool) bool { return !there })
+	}
+}
+
+// TestDiscovery_domains: other nodes learn of domains too, see when one does not work,
+// and when it is gone. Canaries are nobody else's business.
+func TestDiscovery_domains(t *testing.T) {
+	m := newMesh(t, 2, func(i int, o *supervisor.ReverseProxyOptions) {
+		if i == 0 {
+			withDomains(o)
+		}
+	})
+	secure, _ := site(t, "app.example.org", tables.HTTPS)
+	flagged := free(t, "flagged")
+	flagged.Type, flagged.Domain = tables.HTTP, "flag.example.org"
+	ln, err := net.Listen("tcp4", flagged.Local.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	server := m.server(0, "srv", flagged)
+	other := m.server(1, "other")
+	l := &live{t: t, place: m.place[0], proxy: m.proxy[0], server: server, dir: server.dir}
+	server.up(flagged.Name)
+	l.mapped(secure)
+
+	others := []*role{m.proxy[1], other}
+	isSame := func(name string) {
+		t.Helper()
+		own := server.up(name)
+		for _, r := range others {
+			got := r.up(name)
+			if got.Type != own.Type || got.Domain != own.Domain || got.Dial() != own.Dial() || got.Public() != own.Public() ||
+				got.ServerName != "srv" || got.NodeID != own.NodeID || got.ProxyID != own.ProxyID || got.LeaseID != own.LeaseID {
+				t.Errorf("%s shows %+v, of %+v", r.dir, got, own)
+			}
+		}
+	}
+	isSame(flagged.Name)
+	isSame(secure.Name)
+	for _, r := range others {
+		v, err := tables.ReadMappings(r.dir, time.Now())
+		if err != nil || slices.ContainsFunc(v.Rows, func(m tables.Mapping) bool { return tables.IsCanaryDomain(m.Domain) }) {
+			t.Errorf("%s: %+v, %v", r.dir, v.Rows, err)
+		}
+	}
+
+	ln.Close()
+	for _, r := range others {
+		r.row(flagged.Name, "down without its service", func(m tables.Mapping) bool {
+			return m.State == tables.Down && m.Reason == "nothing listens on "+flagged.Local.String()
+		})
+	}
+	if ln, err = net.Listen("tcp4", flagged.Local.String()); err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	isSame(flagged.Name)
+
+	l.unmap("app.example.org")
+	for _, r := range others {
+		if left := r.gone(secure.Name); left > 0 {
+			t.Errorf("%s: %d rows are left of what was unmapped", r.dir, left)
+		}
+		r.up(flagged.Name)
+	}
+	if err := server.end(nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range others {
+		if left := r.gone(flagged.Name); left > 0 {
+			t.Errorf("%s: %d rows are left of a server that left", r.dir, left)
+		}
 	}
 }
 

@@ -30,6 +30,9 @@ const (
 // have peerapi.MaxBody bytes.
 const maxWants = 1000
 
+// maxDomains is the same where there are domains: an answer repeats them, twice.
+const maxDomains = maxWants / 2
+
 // getLeases is step 1: every mapping without a live lease gets one. An error
 // is one that waiting does not cure.
 func (a *attachment) getLeases(ctx context.Context) error {
@@ -55,7 +58,11 @@ func (a *attachment) getLeases(ctx context.Context) error {
 		}
 	}
 	for _, need := range [][]*mapping{first, live, again} {
-		for batch := range slices.Chunk(need, maxWants) {
+		most := maxWants
+		if slices.ContainsFunc(need, func(m *mapping) bool { return m.Type.ByName() }) {
+			most = maxDomains
+		}
+		for batch := range slices.Chunk(need, most) {
 			if done, err := a.reserveParts(ctx, hello, batch); !done || err != nil {
 				return err
 			}
