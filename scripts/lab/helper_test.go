@@ -4,11 +4,19 @@ package lab
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -20,16 +28,17 @@ import (
 // helpers are the small services and clients that the test binary runs as on
 // the hosts of the lab. Each gets an address and more.
 var helpers = map[string]func(args []string) error{
-	"web":   serveWeb,
-	"sink":  serveSink,
-	"echo":  serveEcho,
-	"pulse": serveTCPEcho,
-	"send":  send,
-	"ask":   askEcho,
-	"count": countEchoes,
-	"hold":  hold,
-	"try":   try,
-	"vigil": vigil,
+	"web":    serveWeb,
+	"secure": serveSecure,
+	"sink":   serveSink,
+	"echo":   serveEcho,
+	"pulse":  serveTCPEcho,
+	"send":   send,
+	"ask":    askEcho,
+	"count":  countEchoes,
+	"hold":   hold,
+	"try":    try,
+	"vigil":  vigil,
 }
 
 // help runs a helper; the result is its exit code.
@@ -72,6 +81,32 @@ func serveWeb(args []string) error {
 		_, _ = io.Copy(w, blob(n)) // the client counts
 	})
 	return http.ListenAndServe(args[0], mux)
+}
+
+// serveSecure ADDR DOMAIN FILE answers GET / over TLS, with a certificate of its
+// own for the domain, which it writes to the file.
+func serveSecure(args []string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		return err
+	}
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: args[1]}, DNSNames: args[1:2],
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	cert, err := x509.CreateCertificate(crand.Reader, &template, &template, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(args[2], pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), 0o644); err != nil {
+		return err
+	}
+	srv := http.Server{
+		Addr:      args[0],
+		Handler:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, hello) }),
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}},
+	}
+	return srv.ListenAndServeTLS("", "")
 }
 
 // serve hands each connection to a goroutine.

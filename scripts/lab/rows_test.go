@@ -27,6 +27,7 @@ type row struct {
 	ProxyID      string    `json:"proxy_id"`
 	Node         bool      `json:"node"`
 	Standby      bool      `json:"standby"`
+	Domain       string    `json:"domain"`
 }
 
 func (r row) String() string {
