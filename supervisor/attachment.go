@@ -44,8 +44,6 @@ type attachment struct {
 	written *configured               // what the running frpc was given; nil: not known
 	learnt  <-chan error              // a write of what the proxy granted, under way; nil: none
 
-	outside *witness // dials for this node, which cannot; nil: it can
-
 	due     pace
 	tunnels map[tables.Protocol]*tunnel
 	jump    jumpWatch

@@ -163,6 +163,9 @@ func TestDiscovery_domains(t *testing.T) {
 	isSame(flagged.Name)
 	isSame(secure.Name)
 	for _, r := range others {
+		r.proxyRow(m.place[0].host, "known to lend domains", func(row tables.ReverseProxy, there bool) bool {
+			return there && row.HTTPPort == 8080 && row.HTTPSPort == 8443
+		})
 		v, err := tables.ReadMappings(r.dir, time.Now())
 		if err != nil || slices.ContainsFunc(v.Rows, func(m tables.Mapping) bool { return tables.IsCanaryDomain(m.Domain) }) {
 			t.Errorf("%s: %+v, %v", r.dir, v.Rows, err)

@@ -50,6 +50,9 @@ func newOwnPort(s *server) *ownPort {
 	p.serveAll = func(ln net.Listener) {
 		s.tree.Add(peerapi.NewPort(ln, peerapi.PortOptions{
 			Key: s.key, Info: s.info, Plain: s.canary, Log: s.log.With("component", "canary by domain"),
+			Protocols: map[string]peerapi.Protocol{
+				peerapi.ALPNCanary: func(_ context.Context, _ peerapi.Peer, conn net.Conn, _ func() error) { s.canary.Answer(conn) },
+			},
 		}))
 	}
 	p.serveUDP = func(conn net.PacketConn) { s.tree.Add(canaryUDP{conn, s.canary.ServeUDP}) }

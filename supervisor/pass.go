@@ -40,6 +40,7 @@ type tunnel struct {
 	verdict verdict
 	misses  int
 	due     time.Time
+	outside *witness // dials for this node, which cannot; nil: it can
 }
 
 func spread(d time.Duration) time.Duration {

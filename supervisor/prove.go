@@ -47,7 +47,7 @@ func (a *attachment) dialPorts(ctx context.Context) {
 	for i, err := range proof.WitnessAll(ctx, targets, dialParallel) {
 		if err != nil {
 			asked[i].port = no(NotReachable, "no witness could dial it: "+err.Error())
-			if asked[i].Type.ByName() {
+			if len(asked[i].lease.Signed) == 0 {
 				continue // there is no lease to show to others
 			}
 			failed, byOthers[asked[i]] = append(failed, asked[i]), targets[i]
@@ -79,7 +79,7 @@ func (a *attachment) probeTunnels(ctx context.Context) {
 	}
 	var probes []*probe
 	var wg sync.WaitGroup
-	for proto, t := range a.tunnels {
+	for _, t := range a.tunnels {
 		now := time.Now()
 		switch {
 		case !t.canary.holds(now) || !t.canary.port.ok || !t.canary.frp.ok:
@@ -94,15 +94,12 @@ func (a *attachment) probeTunnels(ctx context.Context) {
 		wg.Go(func() {
 			wait, cancel := context.WithTimeout(ctx, canaryWait)
 			defer cancel()
-			p.by, p.err = a.probe(wait, proto, t)
+			p.by, p.err = a.probe(wait, t)
 		})
 	}
 	wg.Wait()
 	for _, t := range probes {
-		byName := t.canary.Type.ByName()
-		if !byName {
-			a.outside = t.by
-		}
+		t.outside = t.by
 		if t.err == nil {
 			t.verdict, t.misses, t.due = yes("", time.Now()), 0, time.Now().Add(spread(canaryEvery))
 			a.frpc.healthy()
@@ -113,7 +110,7 @@ func (a *attachment) probeTunnels(ctx context.Context) {
 		if t.misses >= canaryMisses || !t.verdict.ok {
 			t.verdict = no(NotReachable, "the tunnel carries no data: "+t.err.Error())
 		}
-		if _, down := a.link.state(); t.misses >= canaryHang && down == nil && !byName { // frpc is not to blame where ports work
+		if _, down := a.link.state(); t.misses >= canaryHang && down == nil && !t.canary.Type.ByName() { // frpc is not to blame where ports work
 			t.misses = 0
 			if err := a.frpc.restart(ctx, "it says running, and nothing comes through"); err != nil {
 				a.log.Warn("stopping frpc", "err", err)

@@ -15,6 +15,7 @@ func (r *reverseProxy) says() []record.Body {
 		Name: row.ServerName, Address: row.Address, NodePort: row.NodePort, FRPPort: row.FRPPort,
 		Pool: row.Ports, Free: uint32(row.Ports.Len()), // the heartbeat tells what is left
 		Admission: row.Admission, FRPVersion: row.FRPVersion, Version: r.o.Version,
+		HTTPPort: row.HTTPPort, HTTPSPort: row.HTTPSPort,
 	}}
 	now := time.Now().UTC().Truncate(time.Second)
 	down := make(map[tables.MappingKey]time.Time)

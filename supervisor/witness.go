@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -56,7 +57,19 @@ func (r *reverseProxy) relay(ctx context.Context, node identity.ID, ask peerapi.
 	case signed.Proxy == r.key.ID():
 		return nil, errors.New("a reverse proxy is no witness of its own ports")
 	}
-	return proof.Relay(ctx, signed.Type, at, ask.Question)
+	return proof.Relay(ctx, way(r.key, node, signed.Type, at), ask.Question)
+}
+
+// way leads to a canary of a node, or to what guards its port.
+func way(key identity.Key, node identity.ID, proto tables.Protocol, at netip.AddrPort) proof.Way {
+	w := proof.Way{Type: proto, Addr: at}
+	if proto.ByName() {
+		w.Domain = tables.CanaryDomain(node)
+	}
+	if proto == tables.HTTPS {
+		w.TLS = identity.ClientTLS(key, node, []string{peerapi.ALPNCanary})
+	}
+	return w
 }
 
 // witness is another reverse proxy that dials for this node, which cannot reach
@@ -139,13 +152,13 @@ func (a *attachment) dialByOthers(ctx context.Context, failed []*mapping, target
 		for i, m := range failed {
 			if errs[i] == nil {
 				m.port, through = yes(w.name, time.Now()), true
+				a.tunnels[m.Type].outside = &w
 			} else {
 				m.port.reason += "; " + w.name + ": " + errs[i].Error()
 			}
 		}
 		if through {
 			a.log.Info("another reverse proxy is the witness", "peer", w.name)
-			a.outside = &w
 			return
 		}
 	}
@@ -155,17 +168,10 @@ func (a *attachment) dialByOthers(ctx context.Context, failed []*mapping, target
 // tunnel. Where this node cannot dial it a witness does; the one that did is
 // returned, nil if it was this node itself. After a miss a witness is asked at
 // the same time: what is in the way may be on this side alone, for strangers
-// still get through. By domain, only this node asks.
-func (a *attachment) probe(ctx context.Context, proto tables.Protocol, t *tunnel) (*witness, error) {
+// still get through.
+func (a *attachment) probe(ctx context.Context, t *tunnel) (*witness, error) {
 	m := t.canary
-	switch proto {
-	case tables.HTTP:
-		return nil, a.s.canary.ProbeHTTP(ctx, a.public(m), m.Domain)
-	case tables.HTTPS:
-		conf := identity.ClientTLS(a.s.key, a.s.key.ID(), []string{peerapi.ALPNAPI})
-		conf.ServerName = m.Domain
-		return nil, proof.ProbeTLS(ctx, a.public(m), conf)
-	}
+	public := way(a.s.key, a.s.key.ID(), m.Type, a.public(m))
 	ask := func(ctx context.Context, w witness) (bool, error) {
 		errs, err := w.carry(ctx, []carried{{m, a.s.canary.Question()}})
 		if err != nil {
@@ -174,13 +180,13 @@ func (a *attachment) probe(ctx context.Context, proto tables.Protocol, t *tunnel
 		}
 		return true, errs[0]
 	}
-	if a.outside != nil {
-		if asked, err := ask(ctx, *a.outside); asked {
-			return a.outside, err
+	if t.outside != nil {
+		if asked, err := ask(ctx, *t.outside); asked {
+			return t.outside, err
 		}
 	}
-	if t.misses == 0 && m.port.by == a.s.o.Name {
-		_, err := a.s.canary.Probe(ctx, proto, a.public(m))
+	if len(m.lease.Signed) == 0 || t.misses == 0 && m.port.by == a.s.o.Name {
+		_, err := a.s.canary.Probe(ctx, public)
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx) // the first that comes through ends the others
@@ -196,7 +202,7 @@ func (a *attachment) probe(ctx context.Context, proto tables.Protocol, t *tunnel
 			}
 		})
 	}
-	_, err := a.s.canary.Probe(ctx, proto, a.public(m))
+	_, err := a.s.canary.Probe(ctx, public)
 	if err == nil {
 		cancel()
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"p2prc/supervisor"
 	"p2prc/supervisor/proof"
 	"p2prc/tables"
 	"p2prc/tables/identity"
@@ -13,7 +14,11 @@ import (
 // TestWitness: a reverse proxy dials the port of another one for whom it was
 // lent to, and for nobody else.
 func TestWitness(t *testing.T) {
-	m := newMesh(t, 2, nil)
+	m := newMesh(t, 2, func(i int, o *supervisor.ReverseProxyOptions) {
+		if i == 0 {
+			withDomains(o)
+		}
+	})
 	for i := range m.proxy {
 		m.proxy[i].proxyRow(m.place[1-i].host, "up", isUp)
 	}
@@ -28,7 +33,13 @@ func TestWitness(t *testing.T) {
 		return c
 	}
 	reply, err := client(0, key).Reserve(t.Context(), peerapi.ReserveRequest{
-		ID: "r1", Name: "node", Wants: []peerapi.Want{{Name: "web", Type: tables.TCP}, {Name: "dns", Type: tables.UDP}},
+		ID: "r1", Name: "node", Wants: []peerapi.Want{
+			{Name: "web", Type: tables.TCP},
+			{Name: "dns", Type: tables.UDP},
+			{Name: "p2prc-http", Type: tables.HTTP, Domain: tables.CanaryDomain(key.ID())},
+			{Name: "p2prc-https", Type: tables.HTTPS, Domain: tables.CanaryDomain(key.ID())},
+			{Name: "site", Type: tables.HTTP, Domain: "app.example.org"},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -47,9 +58,22 @@ func TestWitness(t *testing.T) {
 		return nil
 	}
 	witness := client(1, key)
-	for _, l := range reply.Leases {
+	for _, l := range reply.Leases[:2] {
 		if err := ask(witness, l, l.Signed); err != nil {
 			t.Errorf("%s: %v", l.Name, err)
+		}
+	}
+	// Nobody has opened the domains, which is what frps tells the witness.
+	for i, says := range map[int]string{
+		2: "nobody answers for the domain there",
+		3: "remote error: tls: unrecognized name",
+		4: "witnessing a port: the domain app.example.org is not the node's own",
+	} {
+		got, err := witness.Witness(t.Context(), peerapi.WitnessRequest{Asks: []peerapi.Ask{
+			{Lease: reply.Leases[i].Signed, Question: proof.NewCanary().Question().Bytes},
+		}})
+		if err != nil || got.Answers[0].Error != says {
+			t.Errorf("%s: %+v, %v", reply.Leases[i].Name, got, err)
 		}
 	}
 	web := reply.Leases[0]

@@ -22,18 +22,19 @@ const (
 type sites struct {
 	*lab
 	proxy, far, server *node
-	cert               string // of the HTTPS service, a file
+	web                *process // the HTTP service
+	cert               string   // of the HTTPS service, a file
 }
 
-// TestDomains: strangers reach services behind NAT by their domains, and nothing
-// by others; everybody's table says which there are, and when one is not.
-func TestDomains(t *testing.T) {
-	t.Parallel()
+// near lets nodes dial each other in the lab, whose addresses are for documents.
+const near = "--private-addresses"
+
+// newSites starts all but the server.
+func newSites(t *testing.T) *sites {
+	t.Helper()
 	l := newLab(t)
-	s := sites{lab: l, cert: filepath.Join(t.TempDir(), "cert.pem")}
-	web := l.lan.startHelper("web", "127.0.0.1:8000")
+	s := &sites{lab: l, web: l.lan.startHelper("web", "127.0.0.1:8000"), cert: filepath.Join(t.TempDir(), "cert.pem")}
 	l.lan.startHelper("secure", "127.0.0.1:8443", secureDomain, s.cert)
-	const near = "--private-addresses" // those of this lab are for documents
 	s.proxy = l.pub.reverseProxy("edge", "--public-address", pubAddr, "--http-port", "80", "--https-port", "443", near)
 	s.far = l.ext.reverseProxy("far", "--public-address", extAddr, "--join", pubAddr, near)
 	s.proxy.run(nil)
@@ -41,6 +42,16 @@ func TestDomains(t *testing.T) {
 	s.far.run(nil)
 	s.far.awaitReady()
 	s.server = l.server("home", s.proxy.joinString(), "site="+siteDomain+"=8000/http", "secure="+secureDomain+"=8443/https")
+	s.server.args = append(s.server.args, near)
+	return s
+}
+
+// TestDomains: strangers reach services behind NAT by their domains, and nothing
+// by others; everybody's table says which there are, and when one is not.
+func TestDomains(t *testing.T) {
+	t.Parallel()
+	s := newSites(t)
+	l := s.lab
 	started := time.Now()
 	s.server.run(nil)
 	s.awaitUp("all started", started)
@@ -81,7 +92,7 @@ func TestDomains(t *testing.T) {
 	})
 	s.sub("the service dies", func(*testing.T) {
 		killed := time.Now()
-		web.kill()
+		s.web.kill()
 		const reason = "nothing listens on 127.0.0.1:8000"
 		for _, n := range []*node{s.server, s.proxy, s.far} {
 			await(l.t, n.name+" says so", downLimit, func() error {
@@ -129,9 +140,50 @@ func TestDomains(t *testing.T) {
 	})
 }
 
+// TestDomains_witness: the router lets the server dial everything but the two
+// ports of all domains. The other reverse proxy asks there for it, so its rows are
+// up, as its port is, which it dials itself; and when the ports are closed to all
+// they are not.
+func TestDomains_witness(t *testing.T) {
+	t.Parallel()
+	s := newSites(t)
+	s.nat.must("nft", "add rule ip lab faults tcp dport { 80, 443 } drop")
+	started := time.Now()
+	s.server.run(nil)
+	s.awaitUp("the server cannot dial", started)
+	// The canaries come every 5 s: they have to be carried as well.
+	holds(t, "proved by far", 12*time.Second, func() error {
+		for name, by := range map[string]string{ownPort: "home", "site": "far", "secure": "far"} {
+			if r, ok := s.server.row("home", name); !ok || r.State != up || r.ProvedBy != by {
+				return fmt.Errorf("%v, proved by %q", r, r.ProvedBy)
+			}
+		}
+		return nil
+	})
+	s.pub.must("nft", "add rule ip lab input tcp dport { 80, 443 } drop")
+	await(t, "nobody can dial", deadLimit, func() error {
+		for _, n := range []*node{s.server, s.far} {
+			for _, name := range []string{"site", "secure"} {
+				if r, ok := n.row("home", name); !ok || r.State == up || r.Reason == "" {
+					return fmt.Errorf("at %s: %v", n.name, r)
+				}
+			}
+		}
+		return nil
+	})
+	r, _ := s.server.row("home", "site")
+	t.Logf("closed to all: %v", r)
+	if r, _ := s.server.row("home", ownPort); r.State != up {
+		t.Errorf("%v, which nothing is in the way of", r)
+	}
+	opened := time.Now()
+	s.pub.must("nft", "flush chain ip lab input")
+	s.awaitUp("opened", opened)
+}
+
 // awaitUp waits until a stranger reaches both services and all tables have them,
 // proved since then.
-func (s sites) awaitUp(what string, since time.Time) {
+func (s *sites) awaitUp(what string, since time.Time) {
 	s.t.Helper()
 	await(s.t, what+": served", backLimit, func() error {
 		for _, site := range []struct {
@@ -159,12 +211,12 @@ func (s sites) awaitUp(what string, since time.Time) {
 }
 
 // visit fetches a page as a browser that the DNS led to the reverse proxy.
-func (s sites) visit(scheme, domain string, port uint16) (string, error) {
+func (s *sites) visit(scheme, domain string, port uint16) (string, error) {
 	return s.curl(scheme+"://"+domain+"/", "--cacert", s.cert, "--resolve", fmt.Sprintf("%s:%d:%s", domain, port, pubAddr))
 }
 
 // listed says what is wrong with the rows of the two services at the node.
-func (s sites) listed(n *node, since time.Time) error {
+func (s *sites) listed(n *node, since time.Time) error {
 	s.t.Helper()
 	for _, want := range []row{
 		{Name: "site", Type: "HTTP", Domain: siteDomain, BindPort: 80},

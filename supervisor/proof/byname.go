@@ -3,7 +3,6 @@ package proof
 import (
 	"bufio"
 	"context"
-	"crypto/hmac"
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
@@ -22,8 +21,8 @@ import (
 //
 //	GET /canary/NONCE  ->  HMAC-SHA256(secret, nonce), both in hex
 //
-// Of HTTPS frps passes on what it cannot open, so there the proof is TLS's own: the
-// node shows its key in the handshake.
+// Of HTTPS frps passes on what it cannot open: question and answer are within TLS,
+// in which the node shows its key.
 const canaryPath = "/canary/"
 
 // maxAnswer bounds an answer with its header, in bytes: frps's page for a domain
@@ -43,41 +42,41 @@ func (c *Canary) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, hex.EncodeToString(c.sum(nonce))) // who does not wait for it does not get it
 }
 
-// ProbeHTTP asks at the address for the domain, as Probe does; no DNS is needed.
-func (c *Canary) ProbeHTTP(ctx context.Context, addr netip.AddrPort, domain string) error {
-	nonce := newNonce()
-	return converse(ctx, addr, func(_ context.Context, conn net.Conn) error {
-		if _, err := io.WriteString(conn, "GET "+canaryPath+hex.EncodeToString(nonce)+" HTTP/1.1\r\nHost: "+domain+"\r\nConnection: close\r\n\r\n"); err != nil {
-			return err
-		}
-		resp, err := http.ReadResponse(bufio.NewReader(io.LimitReader(conn, maxAnswer)), nil)
-		if err != nil {
-			return orCut(err)
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode == http.StatusNotFound {
-			return errNoDomain
-		}
-		body, err := io.ReadAll(io.LimitReader(resp.Body, 2*answerLen+1))
-		if err != nil {
-			return orCut(err)
-		}
-		if want := hex.EncodeToString(c.sum(nonce)); resp.StatusCode != http.StatusOK || !hmac.Equal(body, []byte(want)) {
-			return ErrStranger
-		}
-		return nil
-	})
+// askHTTP puts a canary's question to the domain, and waits for the right answer.
+func askHTTP(conn net.Conn, domain string, nonce []byte, right func([]byte) bool) error {
+	if _, err := io.WriteString(conn, "GET "+canaryPath+hex.EncodeToString(nonce)+" HTTP/1.1\r\nHost: "+domain+"\r\nConnection: close\r\n\r\n"); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(io.LimitReader(conn, maxAnswer)), nil)
+	if err != nil {
+		return orCut(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound {
+		return errNoDomain
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 2*answerLen+1))
+	if err != nil {
+		return orCut(err)
+	}
+	got, err := hex.DecodeString(string(body))
+	if err != nil || len(got) != answerLen || resp.StatusCode != http.StatusOK || !right(got) {
+		return ErrStranger
+	}
+	return nil
 }
 
 // errNoDomain is what a 404 means: frps has nobody for the domain.
 var errNoDomain = errors.New("nobody answers for the domain there")
 
-// ProbeTLS makes a handshake for the domain that conf names, and proves what conf
-// asks for.
-func ProbeTLS(ctx context.Context, addr netip.AddrPort, conf *tls.Config) error {
-	return converse(ctx, addr, func(ctx context.Context, conn net.Conn) error {
-		return orCut(tls.Client(conn, conf).HandshakeContext(ctx))
-	})
+// askTLS asks within TLS, after a handshake for the domain that conf names with
+// whom conf wants there.
+func askTLS(ctx context.Context, conn net.Conn, conf *tls.Config, q []byte, right func([]byte) bool) error {
+	tc := tls.Client(conn, conf)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return orCut(err)
+	}
+	return askStream(tc, q, right)
 }
 
 // converse has a conversation at the address, for exchangeWait at most.

@@ -3,6 +3,7 @@ package proof_test
 import (
 	"crypto/tls"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"p2prc/supervisor/proof"
+	"p2prc/tables"
 )
 
 func siteAt(t *testing.T, h http.Handler) netip.AddrPort {
@@ -19,17 +21,34 @@ func siteAt(t *testing.T, h http.Handler) netip.AddrPort {
 	return addrOf(t, srv.Listener.Addr())
 }
 
-func TestProbeHTTP(t *testing.T) {
+func httpAt(at netip.AddrPort) proof.Way {
+	return proof.Way{Type: tables.HTTP, Addr: at, Domain: "node.p2prc.invalid"}
+}
+
+// httpsAt is where every connection is answered within TLS, as example.com.
+func httpsAt(t *testing.T, answer func(net.Conn)) proof.Way {
+	t.Helper()
+	srv := httptest.NewTLSServer(nil) // for its certificate
+	t.Cleanup(srv.Close)
+	ln := listen(t, "127.0.0.1")
+	serve(t, ln, func(conn net.Conn) { answer(tls.Server(conn, srv.TLS)) })
+	return proof.Way{
+		Type: tables.HTTPS, Addr: addrOf(t, ln.Addr()), Domain: "example.com",
+		TLS: &tls.Config{RootCAs: srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs},
+	}
+}
+
+func TestProbe_http(t *testing.T) {
 	c := proof.NewCanary()
 	var host string
 	at := siteAt(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host = r.Host
 		c.ServeHTTP(w, r)
 	}))
-	if err := c.ProbeHTTP(t.Context(), at, "node.p2prc.invalid"); err != nil || host != "node.p2prc.invalid" {
+	if _, err := c.Probe(t.Context(), httpAt(at)); err != nil || host != "node.p2prc.invalid" {
 		t.Errorf("asked for %q: %v", host, err)
 	}
-	if err := proof.NewCanary().ProbeHTTP(t.Context(), at, "x.test"); !errors.Is(err, proof.ErrStranger) {
+	if _, err := proof.NewCanary().Probe(t.Context(), httpAt(at)); !errors.Is(err, proof.ErrStranger) {
 		t.Errorf("another node's canary: %v", err)
 	}
 	for name, tt := range map[string]struct {
@@ -47,12 +66,12 @@ func TestProbeHTTP(t *testing.T) {
 		"hangs up":      {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "the connection was closed without an answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := c.ProbeHTTP(t.Context(), siteAt(t, tt.h), "x.test"); err == nil || err.Error() != tt.want {
+			if _, err := c.Probe(t.Context(), httpAt(siteAt(t, tt.h))); err == nil || err.Error() != tt.want {
 				t.Errorf("%v, want %s", err, tt.want)
 			}
 		})
 	}
-	if err := c.ProbeHTTP(t.Context(), free(t, "127.13.0.7"), "x.test"); !errors.Is(err, proof.ErrRefused) {
+	if _, err := c.Probe(t.Context(), httpAt(free(t, "127.13.0.7"))); !errors.Is(err, proof.ErrRefused) {
 		t.Errorf("nobody there: %v", err)
 	}
 }
@@ -72,18 +91,22 @@ func TestCanary_ServeHTTP(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-func TestProbeTLS(t *testing.T) {
-	srv := httptest.NewTLSServer(http.NotFoundHandler())
-	t.Cleanup(srv.Close)
-	at := addrOf(t, srv.Listener.Addr())
-	conf := &tls.Config{ServerName: "example.com", RootCAs: srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
-	if err := proof.ProbeTLS(t.Context(), at, conf); err != nil {
+func TestProbe_https(t *testing.T) {
+	c := proof.NewCanary()
+	w := httpsAt(t, c.Answer)
+	if _, err := c.Probe(t.Context(), w); err != nil {
 		t.Error(err)
 	}
-	if err := proof.ProbeTLS(t.Context(), at, &tls.Config{ServerName: "example.com"}); err == nil {
+	if _, err := proof.NewCanary().Probe(t.Context(), w); !errors.Is(err, proof.ErrStranger) {
+		t.Errorf("another node's canary: %v", err)
+	}
+	stranger := w
+	stranger.TLS = &tls.Config{}
+	if _, err := c.Probe(t.Context(), stranger); err == nil {
 		t.Error("a stranger's certificate is taken for a proof")
 	}
-	if err := proof.ProbeTLS(t.Context(), siteAt(t, http.NotFoundHandler()), conf); err == nil {
+	w.Addr = siteAt(t, http.NotFoundHandler())
+	if _, err := c.Probe(t.Context(), w); err == nil {
 		t.Error("plain HTTP is taken for a proof")
 	}
 }

@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"time"
-
-	"p2prc/tables"
 )
 
 // Canary proves that a way through the outside world leads back to this node:
@@ -49,14 +46,14 @@ func (c *Canary) answer(q []byte) []byte {
 	return c.sum(q[magicLen:])
 }
 
-// Probe sends a nonce to a public address and waits for this very node to
+// Probe sends a nonce the public way and waits for this very node to
 // answer it, for exchangeWait at most. Over UDP it asks again while it waits: a
 // fresh UDP proxy of frp answers its first datagram after 0.5 s only
 // (0.61-0.70.1), and datagrams get lost.
-func (c *Canary) Probe(ctx context.Context, proto tables.Protocol, addr netip.AddrPort) (rtt time.Duration, err error) {
+func (c *Canary) Probe(ctx context.Context, w Way) (rtt time.Duration, err error) {
 	q := c.Question()
 	start := time.Now()
-	err = exchange(ctx, proto, addr, q.Bytes, q.Right)
+	err = w.ask(ctx, q.Bytes, q.Right)
 	return time.Since(start), err
 }
 

@@ -58,13 +58,13 @@ func TestCanary(t *testing.T) {
 		t.Run(string(proto), func(t *testing.T) {
 			c := proof.NewCanary()
 			at := canaryAt(t, c, proto, "127.13.0.1")
-			rtt, err := c.Probe(t.Context(), proto, at)
+			rtt, err := c.Probe(t.Context(), proof.Way{Type: proto, Addr: at})
 			if err != nil || rtt <= 0 {
 				t.Errorf("took %v: %v", rtt, err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
-			if _, err := proof.NewCanary().Probe(ctx, proto, at); !errors.Is(err, proof.ErrStranger) {
+			if _, err := proof.NewCanary().Probe(ctx, proof.Way{Type: proto, Addr: at}); !errors.Is(err, proof.ErrStranger) {
 				t.Errorf("another node's canary: got %v, want %v", err, proof.ErrStranger)
 			}
 		})

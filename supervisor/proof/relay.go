@@ -3,7 +3,6 @@ package proof
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"slices"
 
 	"p2prc/tables"
@@ -19,17 +18,18 @@ type Question struct {
 // errNoQuestion keeps a relay from sending anything else for somebody.
 var errNoQuestion = errors.New("not a question to a guard or a canary")
 
-// Relay asks a question for somebody who cannot reach the address, and gives
-// back what was answered, right or not. Without a question it is a bare connect.
-func Relay(ctx context.Context, proto tables.Protocol, addr netip.AddrPort, q []byte) (answer []byte, err error) {
+// Relay asks a question for somebody who cannot go that way, and gives back what
+// was answered, right or not. Without a question it is a bare connect.
+func Relay(ctx context.Context, w Way, q []byte) (answer []byte, err error) {
 	switch {
-	case len(q) == 0 && proto == tables.TCP:
-		return nil, Connect(ctx, addr)
-	case len(q) == guardLen && string(q[:magicLen]) == guardMagic, len(q) == canaryLen && string(q[:magicLen]) == canaryMagic:
+	case len(q) == 0 && w.Type.Transport() == tables.TCP:
+		return nil, Connect(ctx, w.Addr)
+	case len(q) == guardLen && string(q[:magicLen]) == guardMagic && !w.Type.ByName():
+	case len(q) == canaryLen && string(q[:magicLen]) == canaryMagic:
 	default:
 		return nil, errNoQuestion
 	}
-	err = exchange(ctx, proto, addr, q, func(got []byte) bool {
+	err = w.ask(ctx, q, func(got []byte) bool {
 		answer = slices.Clone(got)
 		return len(got) == answerLen
 	})

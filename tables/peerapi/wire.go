@@ -13,6 +13,8 @@ const (
 	ALPNJoin = "p2prc-join/1" // proves a token both ways, enrols the node, then is the node API
 	ALPNSync = "p2prc-sync/1" // a Protocol: tables/sync
 	ALPNMesh = "p2prc-mesh/1" // a Protocol: tables/mesh
+
+	ALPNCanary = "p2prc-canary/1" // a Protocol: supervisor/proof
 )
 
 // MaxBody bounds every request and reply of the node API, in bytes.

@@ -155,3 +155,46 @@ func TestDomain_afterPort(t *testing.T) {
 		}
 	}
 }
+
+// A witness dials the canary of a node, and no other domain.
+func TestWitness_domain(t *testing.T) {
+	proxy, node := keyOf(0), keyOf(1)
+	parsed := func(x text) *record.Record {
+		r, err := record.Parse(x.sign(proxy))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	lends := parsed(proxyText(1, start).with("http-port 80").with("https-port 443"))
+	for _, tc := range []struct {
+		name, err string
+		change    func(s *lease.Signed)
+		proxy     *record.Record
+	}{
+		{"the canary", "", func(*lease.Signed) {}, lends},
+		{"the canary of HTTP", "", func(s *lease.Signed) { s.Type, s.Port = tables.HTTP, 80 }, lends},
+		{"a service's domain", "not the node's own", func(s *lease.Signed) { s.Domain = "app.example.org" }, lends},
+		{"another node's canary", "not the node's own", func(s *lease.Signed) { s.Domain = tables.CanaryDomain(proxy.ID()) }, lends},
+		{"another port", "not the one", func(s *lease.Signed) { s.Port = 22 }, lends},
+		{"the port of HTTP", "not the one", func(s *lease.Signed) { s.Port = 80 }, lends},
+		{"a port of the pool", "not the one", func(s *lease.Signed) { s.Port = 20000 }, lends},
+		{"where none are lent", "not the one", func(*lease.Signed) {}, parsed(proxyText(1, start))},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := aSite(proxy, node, "p2prc-https", start.Add(time.Hour))
+			s.Domain = tables.CanaryDomain(node.ID())
+			tc.change(&s)
+			at, got, err := record.Witness(s.Sign(proxy.Sign), tc.proxy, start)
+			if tc.err == "" {
+				if err != nil || at != netip.AddrPortFrom(netip.MustParseAddr("198.51.100.7"), s.Port) || got != s {
+					t.Errorf("got %v, %+v, %v", at, got, err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tc.err) || at.IsValid() {
+				t.Errorf("got %v, %v", at, err)
+			}
+		})
+	}
+}

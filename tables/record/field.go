@@ -97,6 +97,14 @@ func (in *fields) port(name string) uint16 {
 	return uint16(n)
 }
 
+// portIfAny is a port that need not be there.
+func (in *fields) portIfAny(name string) uint16 {
+	if _, ok := in.find(name); !ok {
+		return 0
+	}
+	return in.port(name)
+}
+
 func (in *fields) time(name string) time.Time {
 	t, err := decodeTime(in.text(name, len(time.RFC3339)))
 	in.fail(name, err)

@@ -44,6 +44,7 @@ func (v ProxyView) Row() tables.ReverseProxy {
 		ServerName: p.Name, Address: p.Address, State: tables.Up,
 		NodePort: p.NodePort, FRPPort: p.FRPPort, Ports: p.Pool, PortsFree: v.Free(),
 		Admission: p.Admission, FRPVersion: p.FRPVersion, NodeID: v.Record.Owner, Serial: v.Record.Serial,
+		HTTPPort: p.HTTPPort, HTTPSPort: p.HTTPSPort,
 	}
 	if !v.Alive() {
 		row.State, row.Reason = tables.Down, silent

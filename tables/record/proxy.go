@@ -19,6 +19,8 @@ type Proxy struct {
 	Admission  tables.Admission
 	FRPVersion string
 	Version    string // of p2prc
+	HTTPPort   uint16 // of all domains; 0: none are lent
+	HTTPSPort  uint16
 }
 
 func readProxy(in *fields) *Proxy {
@@ -31,6 +33,8 @@ func readProxy(in *fields) *Proxy {
 		Admission:  tables.Admission(in.text("admission", maxText)),
 		FRPVersion: in.text("frp-version", maxText),
 		Version:    in.text("version", maxText),
+		HTTPPort:   in.portIfAny("http-port"),
+		HTTPSPort:  in.portIfAny("https-port"),
 	}
 	pool := in.text("pool", maxText)
 	var err error
@@ -53,17 +57,26 @@ func (*Proxy) kind() Kind       { return KindProxy }
 func (*Proxy) subject() Subject { return SubjectProxy }
 
 func (p *Proxy) fields() []field {
-	return []field{
+	f := []field{
 		{"address", p.Address.String()},
 		{"admission", string(p.Admission)},
 		{"free", strconv.FormatUint(uint64(p.Free), 10)},
 		{"frp-port", strconv.Itoa(int(p.FRPPort))},
 		{"frp-version", printable(p.FRPVersion, maxText)},
-		{"name", p.Name},
-		{"node-port", strconv.Itoa(int(p.NodePort))},
-		{"pool", p.Pool.String()},
-		{"version", printable(p.Version, maxText)},
 	}
+	if p.HTTPPort != 0 {
+		f = append(f, field{"http-port", strconv.Itoa(int(p.HTTPPort))})
+	}
+	if p.HTTPSPort != 0 {
+		f = append(f, field{"https-port", strconv.Itoa(int(p.HTTPSPort))})
+	}
+	return append(
+		f,
+		field{"name", p.Name},
+		field{"node-port", strconv.Itoa(int(p.NodePort))},
+		field{"pool", p.Pool.String()},
+		field{"version", printable(p.Version, maxText)},
+	)
 }
 
 func (*Proxy) entitled(*Record) error { return nil }

@@ -19,12 +19,15 @@ func TestSigner_exactBytes(t *testing.T) {
 	now := func() time.Time { return start }
 	ms := uint64(start.UnixMilli())
 	until := start.Add(record.MaxLife)
+	lender := aProxy("gate", "198.51.100.7")
+	lender.HTTPPort, lender.HTTPSPort = 80, 443
 	for _, tc := range []struct {
 		name string
 		body record.Body
 		want text
 	}{
 		{"proxy", aProxy("gate", "198.51.100.7"), proxyText(ms, start)},
+		{"proxy that lends domains", lender, proxyText(ms, start).with("http-port 80").with("https-port 443")},
 		{"heartbeat", &record.Heartbeat{Free: 90, Load: 10}, beatText(ms, start)},
 		{"gone", &record.Gone{Of: record.Everything}, goneText("*", ms, start)},
 	} {
@@ -123,6 +126,9 @@ func TestParse_malformed(t *testing.T) {
 		"a pool upside down":               proxyText(1, start).with("pool 3-2").sign(node),
 		"a pool in other words":            proxyText(1, start).with("pool 020000-29999").sign(node),
 		"an admission of its own":          proxyText(1, start).with("admission all").sign(node),
+		"an HTTP port 0":                   proxyText(1, start).with("http-port 0").sign(node),
+		"an HTTPS port beyond":             proxyText(1, start).with("https-port 65536").sign(node),
+		"an HTTP port in other words":      proxyText(1, start).with("http-port 080").sign(node),
 		"port 0":                           proxyText(1, start).with("node-port 0").sign(node),
 		"more ports than there are":        proxyText(1, start).with("free 131072").sign(node),
 	} {
