@@ -257,10 +257,28 @@ func (b *bench) knowing(ctx context.Context) ([]result, error) {
 	if _, err := usageOf(os.Getpid()); err != nil {
 		return nil, err // no Linux
 	}
+	var results []result
+	for _, n := range []int{1000, 100_000} {
+		got, err := b.knowingOf(ctx, n)
+		results = append(results, got...)
+		if err = errors.Join(err, b.end()); err != nil {
+			return results, err
+		}
+	}
+	return results, nil
+}
+
+// knowingOf has a reverse proxy and a server come to a mesh that knows so much.
+func (b *bench) knowingOf(ctx context.Context, n int) ([]result, error) {
 	c, err := b.crowd(crowdSize)
 	if err != nil {
 		return nil, err
 	}
+	// The two have a few records of their own, for which there has to be room.
+	if err := c.claim(ctx, n-crowdSize); err != nil {
+		return nil, err
+	}
+	began := time.Now()
 	proxy, err := b.meshedProxy(c.members[0].asSeed())
 	if err != nil {
 		return nil, err
@@ -284,30 +302,18 @@ func (b *bench) knowing(ctx context.Context) ([]result, error) {
 	if _, err := server.run(ctx, b.world); err != nil {
 		return nil, err
 	}
-	pids := []int{proxy.pid, server.pid}
-	all := tablesOf([]string{proxy.dir, server.dir}, mappingFile)
-	var results []result
-	for _, n := range []int{1000, 100_000} {
-		began := time.Now()
-		// The two real nodes have a few records of their own, for which there has
-		// to be room.
-		if err := c.claim(ctx, n-crowdSize); err != nil {
-			return results, err
-		}
-		if err := b.awaitFull(ctx, all, c.claims); err != nil {
-			return results, err
-		}
-		b.note("%-45s %.1f s", fmt.Sprintf("two nodes learn %d records", n), time.Since(began).Seconds())
-		if err := b.awaitQuiet(ctx, pids); err != nil {
-			return results, err
-		}
-		got, err := b.knowingCosts(ctx, n, pids)
-		if err != nil {
-			return results, err
-		}
-		results = append(results, got...)
+	if err := b.awaitFull(ctx, tablesOf([]string{proxy.dir, server.dir}, mappingFile), c.claims); err != nil {
+		return nil, err
 	}
-	return results, nil
+	took := time.Since(began).Seconds()
+	b.note("%-45s %.1f s", fmt.Sprintf("two nodes learn %d records", n), took)
+	learnt := compare(fmt.Sprintf("know-learn-%d", n), fmt.Sprintf("reverse proxy and server that come to %d records: both know all", n), inSeconds, samples{took}, nil)
+	pids := []int{proxy.pid, server.pid}
+	if err := b.awaitQuiet(ctx, pids); err != nil {
+		return []result{learnt}, err
+	}
+	costs, err := b.knowingCosts(ctx, n, pids)
+	return append([]result{learnt}, costs...), err
 }
 
 // awaitFull waits until the tables have so many mappings that are up. The files
