@@ -61,8 +61,9 @@ type attachment struct {
 
 // attach makes the attachment of one reverse proxy.
 func (s *server) attach(up Upstream, slot int) (*attachment, error) {
+	logOf := func(component string) *slog.Logger { return s.o.Log.With("component", component, "proxy", up.String()) }
 	a := &attachment{
-		s: s, up: up, slot: slot, log: s.log.With("proxy", up.String()),
+		s: s, up: up, slot: slot, log: logOf("server"),
 		wake:    make(chan struct{}, 1),
 		tunnels: make(map[tables.Protocol]*tunnel),
 		recalls: make(map[string]tables.Mapping),
@@ -71,7 +72,7 @@ func (s *server) attach(up Upstream, slot int) (*attachment, error) {
 	if slot > 0 {
 		name += "-" + strconv.Itoa(slot+1)
 	}
-	a.frpc = &frpc{path: s.frpc, name: name, dir: s.dir, log: a.log.With("component", "frpc"), backoff: new(child.Backoff)}
+	a.frpc = &frpc{path: s.frpc, name: name, dir: s.dir, log: logOf("frpc"), backoff: new(child.Backoff)}
 	a.frpc.vitals.version(s.frpcVersion)
 	known := s.memory.at(up.Host, up.Port)
 	pin := known.Pin
@@ -86,7 +87,7 @@ func (s *server) attach(up Upstream, slot int) (*attachment, error) {
 			Key: s.key, Host: up.Host, Port: up.Port, Pin: pin, Token: up.Token, Join: known.Pin == "", Name: s.o.Name, Timeout: callWait,
 		}),
 		backoff: new(child.Backoff),
-		log:     a.log.With("component", "link"),
+		log:     logOf("link"),
 		wake:    a.poke,
 		ours:    s.wants,
 		noWait:  s.o.NoWait,

@@ -201,7 +201,7 @@ func (s *server) read() (err error) {
 	s.remember(s.store.Wanted())
 	s.discovery, err = discovery.New(discovery.Options{
 		Key: s.key, Dir: s.dir, Store: s.store, Filter: s.filter(),
-		Log: s.log.With("component", "discovery"), Say: s.claims.all, Near: s.near,
+		Log: s.o.Log, Say: s.claims.all, Near: s.near,
 	})
 	return err
 }

@@ -44,12 +44,12 @@ func newOwnPort(s *server) *ownPort {
 	}
 	p.serve = func(ln net.Listener) {
 		s.tree.Add(peerapi.NewPort(ln, peerapi.PortOptions{
-			Key: s.key, Info: s.info, Canary: s.canary.Answer, Log: s.log.With("component", "port"),
+			Key: s.key, Info: s.info, Canary: s.canary.Answer, Log: s.o.Log.With("component", "port"),
 		}))
 	}
 	p.serveAll = func(ln net.Listener) {
 		s.tree.Add(peerapi.NewPort(ln, peerapi.PortOptions{
-			Key: s.key, Info: s.info, Plain: s.canary, Log: s.log.With("component", "canary by domain"),
+			Key: s.key, Info: s.info, Plain: s.canary, Log: s.o.Log.With("component", "canary by domain"),
 			Protocols: map[string]peerapi.Protocol{
 				peerapi.ALPNCanary: func(_ context.Context, _ peerapi.Peer, conn net.Conn, _ func() error) { s.canary.Answer(conn) },
 			},

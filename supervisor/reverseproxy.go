@@ -149,7 +149,7 @@ func (r *reverseProxy) load(frpsPath string) error {
 	}
 	r.discovery, err = discovery.New(discovery.Options{
 		Key: r.key, Dir: r.dir, Store: r.store, Filter: netaddr.Filter{Private: r.o.PrivateAddresses},
-		Log: r.log.With("component", "discovery"), Say: r.says,
+		Log: r.o.Log, Say: r.says,
 		Proxy: &discovery.ProxyOptions{
 			Address: netip.AddrPortFrom(r.o.PublicAddress, r.o.ListenPort), Join: r.o.Join, MeshToken: r.o.MeshToken,
 			Beat: r.beat, Admitted: r.nodes.Admitted,
@@ -216,9 +216,9 @@ func (r *reverseProxy) prepareFRPS(path string) error {
 	if err != nil {
 		return stateFailure(err)
 	}
-	r.gate = &gate{cert: pair, nodes: r.nodes, book: r.book, log: r.log.With("component", "gate"), closed: r.closed}
+	r.gate = &gate{cert: pair, nodes: r.nodes, book: r.book, log: r.o.Log.With("component", "gate"), closed: r.closed}
 	r.frps = &frps{
-		path: path, dir: r.dir, log: r.log.With("component", "frps"), gate: r.gate, abort: r.o.Abort,
+		path: path, dir: r.dir, log: r.o.Log.With("component", "frps"), gate: r.gate, abort: r.o.Abort,
 		backoff: new(child.Backoff), cert: certPEM,
 		conf: frpconf.Server{
 			BindAddr:  r.o.ListenHost,
@@ -320,7 +320,7 @@ func (r *reverseProxy) serve(ctx context.Context, services *suture.Supervisor) e
 	services.Add(service{"control", func(ctx context.Context) error { return control.Serve(ctx, ctl, r.controls()) }})
 	services.Add(peerapi.NewPort(r.ln, peerapi.PortOptions{
 		Key: r.key, Info: r.info, API: r, Tokens: r.tokens, Enrol: r.enrol, Protocols: r.discovery.Protocols(),
-		Log: r.log.With("component", "port"),
+		Log: r.o.Log.With("component", "port"),
 	}))
 	services.Add(service{"discovery", r.discovery.Serve})
 	r.notify(ProxyReady{

@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -69,6 +70,9 @@ type testWriter struct{ t *testing.T }
 
 func (w testWriter) Write(b []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(b)))
+	if bytes.Count(b, []byte("component=")) != 1 {
+		w.t.Errorf("which part of p2prc says this? %s", b)
+	}
 	return len(b), nil
 }
 

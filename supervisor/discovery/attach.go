@@ -45,7 +45,7 @@ func (d *Discovery) attach(ctx context.Context, n int) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			d.o.Log.Debug("the sync connection ended", "peer", c.Seed, "err", err)
+			d.log.Debug("the sync connection ended", "peer", c.Seed, "err", err)
 			if c.pin != "" {
 				d.meter.soon(c.pin)
 			}

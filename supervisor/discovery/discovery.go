@@ -78,6 +78,7 @@ type ProxyOptions struct {
 // Discovery is one node's part of it.
 type Discovery struct {
 	o      Options
+	log    *slog.Logger
 	set    *record.Set
 	keep   *record.Keep
 	syncer *sync.Syncer
@@ -101,18 +102,20 @@ type Discovery struct {
 
 // New reads what an earlier run knew. Serve begins.
 func New(o Options) (*Discovery, error) {
-	signer, err := record.NewSigner(record.SignerOptions{Key: o.Key, Path: o.Dir.Private("serial"), Log: o.Log})
+	log := o.Log.With("component", "discovery")
+	signer, err := record.NewSigner(record.SignerOptions{Key: o.Key, Path: o.Dir.Private("serial"), Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("preparing to sign records: %w", err)
 	}
 	d := &Discovery{
 		o:    o,
+		log:  log,
 		set:  record.New(record.Options{Self: signer}),
 		said: make(chan struct{}, 1), fetches: make(chan identity.ID, maxFetches),
 		seeds:   make(map[mesh.Seed]bool),
 		company: company{there: make(chan struct{})},
 	}
-	d.keep = &record.Keep{Set: d.set, Path: o.Dir.Private("known.records"), Now: time.Now, Log: o.Log}
+	d.keep = &record.Keep{Set: d.set, Path: o.Dir.Private("known.records"), Now: time.Now, Log: log}
 	if err := d.keep.Load(); err != nil {
 		return nil, err
 	}
@@ -157,7 +160,7 @@ func wake(c chan struct{}) {
 // Serve works until ctx ends.
 func (d *Discovery) Serve(ctx context.Context) error {
 	tree := suture.New("discovery", suture.Spec{
-		EventHook: func(e suture.Event) { d.o.Log.Warn("a service ended", "err", e.String()) },
+		EventHook: func(e suture.Event) { d.log.Warn("a service ended", "err", e.String()) },
 	})
 	tree.Add(service{"known records", d.keep.Serve})
 	tree.Add(d.rows)
@@ -223,7 +226,7 @@ func (d *Discovery) say() {
 		return
 	}
 	if err := d.own.Say(time.Now(), d.o.Say()...); err != nil {
-		d.o.Log.Warn("saying what this node is", "err", err)
+		d.log.Warn("saying what this node is", "err", err)
 	}
 }
 
@@ -234,7 +237,7 @@ func (d *Discovery) beat() {
 		return
 	}
 	if err := d.own.Beat(time.Now(), d.o.Proxy.Beat()); err != nil {
-		d.o.Log.Warn("giving a sign of life", "err", err)
+		d.log.Warn("giving a sign of life", "err", err)
 	}
 }
 
@@ -272,7 +275,7 @@ func (d *Discovery) Goodbye(ctx context.Context) error {
 // ahead is told by sync.
 func (d *Discovery) ahead(peer identity.ID, by time.Duration) {
 	if by.Abs() > record.MaxSkew/2 {
-		d.o.Log.Warn("the clock of a node differs from this host's: records may be refused", "peer", peer, "took", by)
+		d.log.Warn("the clock of a node differs from this host's: records may be refused", "peer", peer, "took", by)
 	}
 }
 

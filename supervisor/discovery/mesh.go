@@ -56,7 +56,7 @@ func (d *Discovery) newMesh() error {
 			}
 		},
 		Event: func(e mesh.Event) {
-			d.o.Log.Info("a reverse proxy "+string(e.Kind), "peer", e.ID)
+			d.log.Info("a reverse proxy "+string(e.Kind), "peer", e.ID)
 			d.meter.soon(e.ID)
 		},
 		Log: d.o.Log.With("component", "mesh"),
@@ -208,7 +208,7 @@ func (d *Discovery) fetch(ctx context.Context) error {
 			}
 			c := contact{Seed: Seed{at.Addr().String(), at.Port()}, pin: id, named: true}
 			if err := d.reconcile(ctx, c); err != nil && ctx.Err() == nil {
-				d.o.Log.Debug("fetching records", "err", err, "peer", id)
+				d.log.Debug("fetching records", "err", err, "peer", id)
 			}
 		}
 	}
@@ -225,7 +225,7 @@ func (d *Discovery) join(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				d.o.Log.Warn("joining the mesh", "peer", s.String(), "err", err)
+				d.log.Warn("joining the mesh", "peer", s.String(), "err", err)
 				again = append(again, s)
 			}
 		}
