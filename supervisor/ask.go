@@ -21,14 +21,14 @@ const late = 2*takeBack + 5*time.Second
 func MapLive(ctx context.Context, dir string, req MapRequest, tell func(LiveRow) error) error {
 	ctx, cancel := context.WithTimeout(ctx, req.Timeout+late)
 	defer cancel()
-	return fromControl(dir, control.Follow(ctx, socketIn(dir), pathMap, req, tell))
+	return fromControl(dir, control.Follow(ctx, socketIn(dir), pathMap, req, hear(tell, req.Waits)))
 }
 
 // WaitLive returns once the mappings are as wanted, and tells of each.
 func WaitLive(ctx context.Context, dir string, req WaitRequest, tell func(LiveRow) error) error {
 	ctx, cancel := context.WithTimeout(ctx, req.Timeout+late)
 	defer cancel()
-	return fromControl(dir, control.Follow(ctx, socketIn(dir), pathWait, req, tell))
+	return fromControl(dir, control.Follow(ctx, socketIn(dir), pathWait, req, hear(tell, req.Waits)))
 }
 
 // UnmapLive drops mappings of `p2prc map`.

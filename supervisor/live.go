@@ -26,6 +26,8 @@ type MapRequest struct {
 	Maps    []MapSpec     `json:"maps"`
 	Partial bool          `json:"partial"` // keep those that work where some do not
 	Timeout time.Duration `json:"timeout"`
+
+	Waits func(Waiting) `json:"-"` // told why it takes longer; nil: nobody is
 }
 
 // LiveRow is one mapping as a call is told of it.
@@ -62,11 +64,15 @@ func (s *server) mapLive(ctx context.Context, req MapRequest, tell func(any) err
 	}
 	limit := time.NewTimer(req.Timeout)
 	defer limit.Stop()
+	again := time.NewTicker(lookEvery)
+	defer again.Stop()
+	delay := newDelay(tell)
 	pending := slices.Clone(maps)
 	var proved []*post
 	for timedOut := false; ; {
 		next := s.board.next()
 		var refused *post
+		var late []*post
 		pending = slices.DeleteFunc(pending, func(m Map) bool {
 			p := s.board.look(m)
 			switch {
@@ -75,6 +81,9 @@ func (s *server) mapLive(ctx context.Context, req MapRequest, tell func(any) err
 				return true
 			case p != nil && p.refused && !p.row.Standby && refused == nil: // one that stands by is not waited for either
 				refused = p
+			}
+			if p != nil {
+				late = append(late, p)
 			}
 			return false
 		})
@@ -93,6 +102,11 @@ func (s *server) mapLive(ctx context.Context, req MapRequest, tell func(any) err
 			return failPending(refused, len(maps)-len(pending), len(maps), 0)
 		case timedOut:
 			return failPending(s.worst(pending), len(maps)-len(pending), len(maps), req.Timeout)
+		case len(late) == 0:
+			late = append(late, s.worst(pending))
+		}
+		if err := delay.over(late); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -100,6 +114,7 @@ func (s *server) mapLive(ctx context.Context, req MapRequest, tell func(any) err
 		case <-limit.C:
 			timedOut = true
 		case <-next:
+		case <-again.C:
 		}
 	}
 }

@@ -122,7 +122,7 @@ func (m *mapping) judge(now time.Time, tunnel verdict, link string) (tables.Stat
 		return bad, tunnel.or(NotReachable, "the tunnel is not yet proved")
 	}
 	if !m.service.ok {
-		return tables.Waiting, m.service.or(NothingListens, "the local service was not looked for yet")
+		return tables.Waiting, m.service.or(TimedOut, "the local service was not looked for yet")
 	}
 	if !m.online.ok {
 		return bad, m.online.or(NotReachable, "the reverse proxy has not confirmed it yet")

@@ -14,6 +14,8 @@ type WaitRequest struct {
 	All     bool          `json:"all"`
 	Down    bool          `json:"down"`
 	Timeout time.Duration `json:"timeout"`
+
+	Waits func(Waiting) `json:"-"` // told why they are not up yet; nil: nobody is
 }
 
 // wait returns once all the mappings are as wanted, and tells of each. One that
@@ -21,13 +23,16 @@ type WaitRequest struct {
 func (s *server) wait(ctx context.Context, req WaitRequest, tell func(any) error) error {
 	limit := time.NewTimer(req.Timeout)
 	defer limit.Stop()
+	again := time.NewTicker(lookEvery)
+	defer again.Stop()
+	delay := newDelay(tell)
 	for timedOut := false; ; {
 		next := s.board.next()
 		rows, late, err := s.asWanted(req)
 		switch {
 		case err != nil:
 			return err
-		case late == nil:
+		case len(late) == 0:
 			for _, p := range rows {
 				if err := tell(LiveRow{Mapping: p.row, Map: p.Map}); err != nil {
 					return err
@@ -35,9 +40,13 @@ func (s *server) wait(ctx context.Context, req WaitRequest, tell func(any) error
 			}
 			return nil
 		case timedOut && req.Down:
-			return fail(TimedOut, "", "%s is still up (waited %v)", late.Name, req.Timeout)
+			return fail(TimedOut, "", "%s is still up (waited %v)", late[0].Name, req.Timeout)
 		case timedOut:
-			return fail(TimedOut, "", "%w", failPending(late, 0, 0, req.Timeout))
+			return fail(TimedOut, "", "%w", failPending(late[0], 0, 0, req.Timeout))
+		case !req.Down:
+			if err := delay.over(late); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -45,12 +54,13 @@ func (s *server) wait(ctx context.Context, req WaitRequest, tell func(any) error
 		case <-limit.C:
 			timedOut = true
 		case <-next:
+		case <-again.C:
 		}
 	}
 }
 
-// asWanted is how the mappings stand, and one that is not yet as wanted.
-func (s *server) asWanted(req WaitRequest) (rows []*post, late *post, err error) {
+// asWanted is how the mappings stand, and those that are not yet as wanted.
+func (s *server) asWanted(req WaitRequest) (rows, late []*post, err error) {
 	s.mappings.mu.Lock()
 	names := req.Names
 	if req.All {
@@ -81,7 +91,7 @@ func (s *server) asWanted(req WaitRequest) (rows []*post, late *post, err error)
 		}
 		rows = append(rows, p)
 		if p.up() == req.Down {
-			late = p
+			late = append(late, p)
 		}
 	}
 	return rows, late, nil

@@ -157,12 +157,12 @@ func (c *CLI) speak(ctx context.Context, say *printer, dir string) error {
 		if err != nil {
 			return err
 		}
-		req := supervisor.MapRequest{Maps: maps, Partial: c.Map.Partial, Timeout: c.Map.Timeout}
+		req := supervisor.MapRequest{Maps: maps, Partial: c.Map.Partial, Timeout: c.Map.Timeout, Waits: say.waiting}
 		return supervisor.MapLive(ctx, dir, req, func(row supervisor.LiveRow) error { return say.address(row, c.Map.JSON) })
 	case "unmap":
 		return c.unmap(ctx, say, dir)
 	case "wait":
-		req := supervisor.WaitRequest{Names: c.Wait.Names, All: c.Wait.All, Down: c.Wait.For == "down", Timeout: c.Wait.Timeout}
+		req := supervisor.WaitRequest{Names: c.Wait.Names, All: c.Wait.All, Down: c.Wait.For == "down", Timeout: c.Wait.Timeout, Waits: say.waiting}
 		return supervisor.WaitLive(ctx, dir, req, func(row supervisor.LiveRow) error {
 			if req.Down && !c.Wait.JSON {
 				return nil
@@ -256,6 +256,16 @@ func (p *printer) address(row supervisor.LiveRow, asJSON bool) error {
 	}
 	_, err = p.out.Write(append(b, '\n'))
 	return written(err)
+}
+
+// waiting says why nothing is printed yet.
+func (p *printer) waiting(w supervisor.Waiting) {
+	for _, why := range w.Reasons {
+		p.note("waiting: %s", why)
+	}
+	if w.More > 0 {
+		p.note("waiting: and %d more", w.More)
+	}
 }
 
 func (p *printer) reloaded(got supervisor.ReloadReply) {
