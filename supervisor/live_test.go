@@ -481,8 +481,19 @@ func TestLive_status(t *testing.T) {
 		t.Errorf("frpc was killed: %v", err)
 	}
 	st, err = supervisor.StatusLive(t.Context(), l.proxy.dir)
-	if err != nil || st.Lends == nil || st.Lends.MaxPerNode != 1024 || len(st.Servers) != 1 || st.Servers[0].Name != "srv" || len(st.Mappings) == 0 {
+	if err != nil || st.Lends == nil || st.Lends.MaxPerNode != 1024 || len(st.Servers) != 1 || st.Servers[0].Name != "srv" {
 		t.Errorf("the reverse proxy: %+v, %v", st, err)
+	}
+	// Of what never worked the proxy has no row, and of what was unmapped a
+	// reservation alone.
+	l.mapped(tcpEcho(t, "passing"))
+	l.unmap("passing")
+	st, err = supervisor.StatusLive(t.Context(), l.proxy.dir)
+	if s := st.Servers[0]; err != nil || s.Mappings != 3 || s.Up != 2 || s.Reserved != 1 || s.Ports != 4 || len(st.Mappings) != 3 {
+		t.Errorf("the reverse proxy lends: %+v, %v", st, err)
+	}
+	if len(st.Trouble) != 1 || !strings.HasPrefix(st.Trouble[0], "nobody: nothing listens on ") || st.Mappings[0].LocalAddress.Port() == 0 {
+		t.Errorf("the reverse proxy: trouble %q, first row %+v", st.Trouble, st.Mappings[0])
 	}
 	if err := supervisor.LeaveLive(t.Context(), l.dir); err != nil {
 		t.Error(err)

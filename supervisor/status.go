@@ -11,6 +11,7 @@ import (
 	"p2prc/supervisor/child"
 	"p2prc/tables"
 	"p2prc/tables/identity"
+	"p2prc/tables/lease"
 	"p2prc/tables/peerapi"
 )
 
@@ -50,11 +51,13 @@ type ProxyStatus struct {
 
 // ServerStatus is a node as a reverse proxy sees it.
 type ServerStatus struct {
-	Name    string      `json:"name"`
-	ID      identity.ID `json:"node_id"`
-	HeardAt time.Time   `json:"heard_at"`
-	Ports   int         `json:"ports"` // reserved ones counted
-	Up      int         `json:"up"`
+	Name     string      `json:"name"`
+	ID       identity.ID `json:"node_id"`
+	HeardAt  time.Time   `json:"heard_at"`
+	Ports    int         `json:"ports"`    // reserved ones counted
+	Mappings int         `json:"mappings"` // in the list
+	Up       int         `json:"up"`       // of them
+	Reserved int         `json:"reserved"` // ports and domains that no mapping has now
 }
 
 // LendsStatus is what a reverse proxy has to lend.
@@ -251,28 +254,62 @@ func (r *reverseProxy) status() Status {
 		st.Trouble = append(st.Trouble, "frps does not run: "+cmp.Or(c.LastError, "it is being started"))
 	}
 	st.Children = []ChildStatus{c}
-	up := make(map[identity.ID]int)
+	listed := make(map[mappingOf]bool)
 	r.mu.Lock()
 	for _, m := range r.store.Mappings() {
-		if m.ProxyID != r.key.ID() {
-			continue
+		if m.ProxyID == r.key.ID() {
+			of := mappingOf{m.NodeID, m.Name}
+			listed[of] = true
+			st.Mappings = append(st.Mappings, MappingStatus{Mapping: m, Traffic: r.traffic[of]})
 		}
+	}
+	for id, n := range r.reports {
+		st.Servers = append(st.Servers, ServerStatus{Name: n.name, ID: id, HeardAt: n.at.UTC().Truncate(time.Second)})
+	}
+	r.mu.Unlock()
+	for i := range st.Servers {
+		s := &st.Servers[i]
+		for _, of := range r.book.Of(s.ID) {
+			s.Ports++
+			switch {
+			case listed[mappingOf{s.ID, of.Name}]:
+			case of.Left > 0: // it has not worked yet, so it is in no table
+				st.Mappings = append(st.Mappings, MappingStatus{Mapping: r.waiting(of, now)})
+			default:
+				s.Reserved++
+			}
+		}
+	}
+	count := make(map[identity.ID]int)
+	up := make(map[identity.ID]int)
+	for _, m := range st.Mappings {
+		count[m.NodeID]++
 		if m.State == tables.Up {
 			up[m.NodeID]++
 		}
-		st.Mappings = append(st.Mappings, MappingStatus{Mapping: m, Traffic: r.traffic[mappingOf{m.NodeID, m.Name}]})
 	}
-	for id, n := range r.reports {
-		st.Servers = append(st.Servers, ServerStatus{Name: n.name, ID: id, HeardAt: n.at.UTC().Truncate(time.Second), Up: up[id]})
-	}
-	r.mu.Unlock()
 	for i, s := range st.Servers {
-		st.Servers[i].Ports = len(r.book.Of(s.ID))
+		st.Servers[i].Mappings, st.Servers[i].Up = count[s.ID], up[s.ID]
 	}
 	slices.SortFunc(st.Servers, func(a, b ServerStatus) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	sortTroubleFirst(st.Mappings)
 	st.Trouble = append(st.Trouble, troubled(st.Mappings)...)
 	return st
+}
+
+// waiting is the row of a lease whose mapping has not worked yet.
+func (r *reverseProxy) waiting(of lease.Status, now time.Time) tables.Mapping {
+	r.mu.Lock()
+	n := r.reports[of.NodeID]
+	said, at, name := n.rows[of.LeaseID], n.at, n.name
+	r.mu.Unlock()
+	row, _ := r.mapping(name, of.Reservation, said, of.Online, of.Reason, now)
+	row.State = tables.Waiting
+	if now.Sub(at) > silentAfter {
+		row.Reason = unheard(at)
+	}
+	row.Reason = cmp.Or(row.Reason, "its server has not proved it yet")
+	return row
 }
 
 // mappingOf is a node's name for a mapping.

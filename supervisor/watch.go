@@ -347,11 +347,15 @@ func (r *reverseProxy) judge(m tables.Mapping, now time.Time) (tables.State, str
 	case !s.Online:
 		return tables.Down, s.Reason
 	case !left && now.Sub(at) > silentAfter:
-		return tables.Down, fmt.Sprintf("its server has not been heard from since %s", at.UTC().Format(time.RFC3339))
+		return tables.Down, unheard(at)
 	case said.State != "":
 		return said.State, said.Reason
 	}
 	return m.State, m.Reason
+}
+
+func unheard(since time.Time) string {
+	return "its server has not been heard from since " + since.UTC().Format(time.RFC3339)
 }
 
 // drop takes rows out of the mapping table.

@@ -63,8 +63,7 @@ func (p *printer) writeStatus(b *bytes.Buffer, st supervisor.Status) {
 		}
 	}
 	for _, s := range st.Servers {
-		fmt.Fprintf(b, "%s  %s, %s, %d of %d ports up, heard %s ago\n", pad("server", wordWidth), printable(s.Name), s.ID.Short(), s.Up, s.Ports,
-			age(s.HeardAt, now))
+		fmt.Fprintf(b, "%s  %s, %s, %s, heard %s ago\n", pad("server", wordWidth), printable(s.Name), s.ID.Short(), lentTo(s), age(s.HeardAt, now))
 	}
 	for _, c := range st.Children {
 		fmt.Fprintf(b, "%s  %s\n", pad("child", wordWidth), childLine(c))
@@ -73,6 +72,18 @@ func (p *printer) writeStatus(b *bytes.Buffer, st supervisor.Status) {
 		b.WriteByte('\n')
 		p.writeMappings(b, st.Mappings, now)
 	}
+}
+
+// lentTo is what a server has here.
+func lentTo(s supervisor.ServerStatus) string {
+	text := "no mappings"
+	if s.Mappings > 0 {
+		text = fmt.Sprintf("%d of %d mappings up", s.Up, s.Mappings)
+	}
+	if s.Reserved > 0 {
+		text += fmt.Sprintf(", %d more reserved", s.Reserved)
+	}
+	return text
 }
 
 func childLine(c supervisor.ChildStatus) string {
