@@ -74,7 +74,7 @@ type command struct {
 	JSON      bool       `name:"json" xor:"output" with:"view-rps,view-rpm,list-servers,map-port" group:"view" help:"Print the rows as JSON (--output json)."`
 	Output    outputForm `short:"o" xor:"output" values:"table,wide,json" with:"view-rps,view-rpm,list-servers" placeholder:"FORM" group:"view" help:"Print a table (default), a wide one with more columns, or json."`
 	NoHeaders bool       `with:"view-rps,view-rpm,list-servers" group:"view" help:"Leave out the line with the column names."`
-	State     []rowState `with:"view-rps,view-rpm,list-servers" enum:"up,down,waiting" placeholder:"STATE" group:"view" help:"Show only rows that are up, down or waiting. Repeatable."`
+	State     []rowState `with:"view-rps,view-rpm,list-servers" enum:"up,standby,down,waiting" placeholder:"STATE" group:"view" help:"Show only rows in this state: up, standby (which is up too), down or waiting. Repeatable."`
 	Watch     bool       `short:"w" with:"view-rps,view-rpm" group:"view" help:"Go on, and show what changes: on a terminal the table, on a pipe each row that changed, as JSON the whole list on one line. Ctrl-C ends."`
 
 	MapPort port `name:"map-port" aliases:"mp" xor:"action" placeholder:"PORT" group:"live" help:"Map this port, as P2PRC spells it (--mp): p2prc map PORT."`

@@ -29,6 +29,12 @@ type look struct {
 	name             string         // a pattern; empty: any
 }
 
+// wants reports whether rows that are shown in this state are meant. What stands
+// by is up as well.
+func (h look) wants(state tables.State) bool {
+	return len(h.states) == 0 || slices.Contains(h.states, state) || state == standby && slices.Contains(h.states, tables.Up)
+}
+
 // place is where a view looks.
 type place struct {
 	dir    string
@@ -61,7 +67,7 @@ func (v view[T]) tell(p *printer, at place, dir string, picked, all int) {
 	case all == 0:
 		p.note(v.none, dir)
 	case picked == 0:
-		p.note("none of the %d rows in %s is meant", all, dir)
+		p.note("none of the %d rows in %s is one that --name and --state ask for", all, dir)
 	case !at.named:
 		p.note("reading %s", dir)
 	}
@@ -88,7 +94,7 @@ func (v view[T]) pick(rows []T, how look) []T {
 		rows = nil
 		for _, row := range all {
 			matches, _ := path.Match(how.name, v.name(row)) // the pattern was checked
-			if (how.name == "" || matches) && (len(how.states) == 0 || slices.Contains(how.states, v.state(row))) {
+			if (how.name == "" || matches) && how.wants(v.state(row)) {
 				rows = append(rows, row)
 			}
 		}

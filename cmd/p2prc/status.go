@@ -112,7 +112,7 @@ func (p *printer) writeMappings(b *bytes.Buffer, rows []supervisor.MappingStatus
 			local = m.LocalAddress.String()
 		}
 		_ = line(t, []string{
-			address, string(m.Type), m.Name, m.ServerName, local, string(m.State), age(m.VerifiedAt, now),
+			address, string(m.Type), m.Name, m.ServerName, local, string(shownState(m.Mapping)), age(m.VerifiedAt, now),
 			bytesOf(m.Traffic.In), bytesOf(m.Traffic.Out), strconv.Itoa(m.Traffic.Connections), m.From, m.Reason,
 		})
 	}

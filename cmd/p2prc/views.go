@@ -20,7 +20,7 @@ type view[T comparable] struct {
 	cells   func(row T, now time.Time) []string // one per column
 	more    string                              // columns of --output wide
 	further func(row T) []string                // their cells
-	state   func(T) tables.State
+	state   func(T) tables.State                // as it is shown
 	name    func(T) string
 	id      func(T) any
 	essence func(T) T // the row without what every proof changes
@@ -40,13 +40,13 @@ var mappingView = view[tables.Mapping]{
 		if m.LocalAddress.IsValid() {
 			local = m.LocalAddress.String()
 		}
-		return []string{address, string(m.Type), m.Name, m.ServerName, local, rowWord(m), age(m.VerifiedAt, now), m.Reason}
+		return []string{address, string(m.Type), m.Name, m.ServerName, local, string(shownState(m)), age(m.VerifiedAt, now), m.Reason}
 	},
 	more: "NODE PROXY PROVED-BY LEASE-UNTIL",
 	further: func(m tables.Mapping) []string {
 		return []string{m.NodeID.Short(), m.ProxyID.Short(), m.ProvedBy, stamp(m.LeaseUntil)}
 	},
-	state: func(m tables.Mapping) tables.State { return m.State },
+	state: shownState,
 	name:  func(m tables.Mapping) string { return m.Name },
 	id:    func(m tables.Mapping) any { return m.Key() },
 	essence: func(m tables.Mapping) tables.Mapping {
@@ -128,12 +128,15 @@ func orNone(port uint16) string {
 	return strconv.Itoa(int(port))
 }
 
-// rowWord is the state of a mapping, or that it stands by.
-func rowWord(m tables.Mapping) string {
+// standby is what the lists call a mapping that is up and stands by for another.
+const standby tables.State = "standby"
+
+// shownState is the state of a mapping, or that it stands by.
+func shownState(m tables.Mapping) tables.State {
 	if m.State == tables.Up && m.Standby {
-		return "standby"
+		return standby
 	}
-	return string(m.State)
+	return m.State
 }
 
 // age is how long ago t was, in the largest unit that fits.

@@ -42,6 +42,24 @@ func someProxies() []tables.ReverseProxy {
 	return []tables.ReverseProxy{unknown, slow, close}
 }
 
+// TestPick_byState: every word that the column can show picks its rows.
+func TestPick_byState(t *testing.T) {
+	rows := someMappings()
+	rows[0].Standby = true
+	rows = append(rows, mappingRow("ssh", tables.TCP, 20022, 22))
+	for word, want := range map[tables.State]string{
+		standby: "p2prc", tables.Up: "p2prc ssh", tables.Down: "udp-5353", tables.Waiting: "web",
+	} {
+		var got []string
+		for _, row := range mappingView.pick(rows, look{states: []tables.State{word}}) {
+			got = append(got, row.Name)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("--state %s picks %v, want %s", word, got, want)
+		}
+	}
+}
+
 func TestViews(t *testing.T) {
 	here := place{dir: "/srv/p2prc", named: true}
 	found := place{dir: "/home/u/.local/state/p2prc"}

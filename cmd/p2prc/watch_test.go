@@ -199,8 +199,8 @@ func TestLook_flags(t *testing.T) {
 		{name: "json", args: []string{"--view-rpm", "-o", "json"}, want: look{json: true}},
 		{name: "wide", args: []string{"--view-rps", "--output=wide", "--no-headers"}, want: look{wide: true, bare: true}},
 		{
-			name: "filters", args: []string{"--view-rpm", "--state=up,down", "--state=waiting", "--name=w*"},
-			want: look{states: []tables.State{tables.Up, tables.Down, tables.Waiting}, name: "w*"},
+			name: "filters", args: []string{"--view-rpm", "--state=up,down", "--state=standby,waiting", "--name=w*"},
+			want: look{states: []tables.State{tables.Up, tables.Down, standby, tables.Waiting}, name: "w*"},
 		},
 		{name: "the node's name is no filter", env: map[string]string{"P2PRC_NAME": "pi"}, args: []string{"--view-rpm"}},
 		{name: "two forms", args: []string{"--view-rpm", "--json", "-o", "wide"}, err: "--json and -o do not go together"},
