@@ -338,7 +338,15 @@ func openDir(path string) (*tables.Dir, error) {
 
 const noRoomHint = "make room on the disk of the state directory"
 
+// corruptKeyHint says what goes with the key: the node's ID, by which it was
+// admitted, its ports are reserved, and others have pinned it.
+const corruptKeyHint = "put a copy of it back; or move it away, and p2prc makes a new one and is another node: " +
+	"a server then has to join again and gets other ports, and a reverse proxy is refused by its servers until they have pinned it anew"
+
 func stateFailure(err error) error {
+	if _, ok := errors.AsType[*identity.CorruptKeyError](err); ok {
+		return fail(StateUnusable, corruptKeyHint, "%w", err)
+	}
 	if held, ok := errors.AsType[*tables.LockedError](err); ok {
 		return fail(StateHeld, fmt.Sprintf("end process %d first, or pass another --state-dir", held.PID), "%w", err)
 	}

@@ -194,7 +194,7 @@ func (l *link) take() (frpsUp, changed bool) {
 // into a failure with a way out.
 func refusal(proxy string, self identity.ID, err error) *Failure {
 	if pin, ok := errors.AsType[*identity.PinError](err); ok {
-		return fail(Refused, "if that proxy was really set up anew, use its new join string (p2prc --join-string there)",
+		return fail(Refused, "was it really set up anew? then use its new join string (p2prc --join-string there), and move private/proxies.json in the state directory away if there is one",
 			"reverse proxy %s has another identity: expected %s, got %s", proxy, pin.Want, pin.Got)
 	}
 	if r, ok := errors.AsType[*peerapi.Refusal](err); ok {

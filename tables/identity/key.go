@@ -80,18 +80,29 @@ func loadKey(path string) (Key, error) {
 	}
 	block, _ := pem.Decode(b)
 	if block == nil || block.Type != pemPrivateKey {
-		return Key{}, fmt.Errorf("reading %s: it holds no PEM private key", path)
+		return Key{}, &CorruptKeyError{path, errors.New("it holds no PEM private key")}
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return Key{}, fmt.Errorf("reading %s: %w", path, err)
+		return Key{}, &CorruptKeyError{path, err}
 	}
 	private, ok := parsed.(ed25519.PrivateKey)
 	if !ok {
-		return Key{}, fmt.Errorf("reading %s: it holds a key of another kind than Ed25519", path)
+		return Key{}, &CorruptKeyError{path, errors.New("it holds a key of another kind than Ed25519")}
 	}
 	return keyOf(private), nil
 }
+
+// CorruptKeyError says that what stands in a key file is no key.
+type CorruptKeyError struct {
+	Path string
+	Err  error
+}
+
+func (e *CorruptKeyError) Error() string { return fmt.Sprintf("reading %s: %v", e.Path, e.Err) }
+
+// Unwrap is what is wrong with it.
+func (e *CorruptKeyError) Unwrap() error { return e.Err }
 
 // ID is the ID of the node that holds this key.
 func (k Key) ID() ID { return IDOf(k.Public()) }

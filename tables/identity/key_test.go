@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -69,6 +70,9 @@ func TestLoadOrCreate_neverReplaces(t *testing.T) {
 			_, err := identity.LoadOrCreate(path)
 			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), path) {
 				t.Errorf("error %v, want one with %q and the path", err, tt.want)
+			}
+			if _, corrupt := errors.AsType[*identity.CorruptKeyError](err); corrupt == (tt.name == "huge") {
+				t.Errorf("%T: %v", err, err)
 			}
 			got, err := os.ReadFile(path)
 			if err != nil || string(got) != tt.content {
