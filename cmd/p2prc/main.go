@@ -60,10 +60,10 @@ func parse(args []string, lookup func(string) (string, bool), root bool) (*CLI, 
 		return cli, fmt.Errorf("building the grammar: %w", err)
 	}
 	cli.app = k.Model
-	if _, err = k.Parse(args); err == nil || errors.Is(err, errHelp) {
+	if _, err = k.Parse(asFlags(args)); err == nil || errors.Is(err, errHelp) {
 		return cli, err
 	}
-	err = missingValue(err)
+	err = suggest(cli.app, missingValue(err))
 	if from := cli.settings.last; from != "" {
 		err = fmt.Errorf("%s: %w", from, err)
 	}
