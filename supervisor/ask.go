@@ -81,6 +81,9 @@ func fromControl(dir string, err error) error {
 	case errors.Is(err, control.ErrNotRunning) && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)):
 		return fail(Other, "start it, for example p2prc -s --connect-reverse-proxy HOST, or name its directory with --state-dir",
 			"no p2prc runs in %s", dir)
+	case errors.Is(err, control.ErrUnknown):
+		return fail(Other, "map, unmap, wait and reload are for a server, --allow, --revoke, --revoke-token and --join-string for a reverse proxy; --state-dir names the other one's directory",
+			"the p2prc that runs in %s is in the other role", dir)
 	case errors.Is(err, control.ErrEnded):
 		return fail(Other, "is it being stopped or restarted? ask again in a moment", "the running p2prc ended before it had answered")
 	case errors.Is(err, context.DeadlineExceeded):

@@ -50,6 +50,7 @@ type attachment struct {
 	suspect bool // the clock jumped: every row waits for its renewal
 	told    bool // the first Mapped was sent
 	fresh   bool // frpc changed: the rows that are up were proved anew
+	gone    bool // mappings were dropped, and the user was not shown yet
 
 	unclaimed    bool   // the mappings or their leases are others than the world was told
 	unconfigured string // why frpc does not have the configuration that it should
@@ -208,6 +209,7 @@ func (a *attachment) takeMaps(ctx context.Context) error {
 	}
 	err = a.unmap(ctx, old)
 	a.s.board.take(a, version, names)
+	a.gone = a.gone || len(names) > 0
 	return err
 }
 

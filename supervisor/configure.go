@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -87,8 +88,12 @@ func (a *attachment) configure(ctx context.Context) configuring {
 	changed, err := a.frpc.ensure(ctx, time.Now(), conf)
 	if err != nil {
 		a.written = nil
+		level := slog.LevelWarn
+		if a.unconfigured == err.Error() {
+			level = slog.LevelDebug
+		}
 		a.frpc.lastErr, a.unconfigured = err.Error(), err.Error()
-		a.log.Warn("running frpc", "err", err)
+		a.log.Log(ctx, level, "running frpc", "err", err)
 		return changed
 	}
 	a.unconfigured = ""

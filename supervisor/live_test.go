@@ -120,6 +120,13 @@ func kind(err error) supervisor.Kind {
 	return -1
 }
 
+func hint(err error) string {
+	if f, ok := errors.AsType[*supervisor.Failure](err); ok {
+		return f.Hint
+	}
+	return ""
+}
+
 // held is a connection to an echo service that must not be dropped.
 func held(t *testing.T, at netip.AddrPort) func() {
 	t.Helper()
@@ -202,6 +209,9 @@ func TestLive(t *testing.T) {
 	}
 	if _, err := l.try(t.Context(), request(free(t, "web"))); kind(err) != supervisor.Other || !strings.Contains(err.Error(), "the name web is taken by a mapping of") {
 		t.Errorf("another mapping of that name: %v", err)
+	}
+	if _, err := l.try(t.Context(), request(free(t, "first"))); strings.Contains(hint(err), "unmap") {
+		t.Errorf("the hint of one of --map: %s", hint(err))
 	}
 	ping()
 

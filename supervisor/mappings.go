@@ -297,8 +297,12 @@ func (s *server) claim(specs []MapSpec) ([]Map, error) {
 			if m.Remote == 0 && o.Type == m.Type && o.Local == m.Local && o.Domain == m.Domain {
 				m = o // any port will do, and it has one
 			} else {
-				return nil, fail(Other, "give it another name with --name, or first run p2prc unmap "+m.Name,
-					"the name %s is taken by a mapping of %s (%s)", m.Name, o, s.origin(m.Name))
+				from := s.origin(m.Name)
+				hint := "give it another name with --name"
+				if from == fromMapVerb {
+					hint += ", or first run p2prc unmap " + m.Name
+				}
+				return nil, fail(Other, hint, "the name %s is taken by a mapping of %s (%s)", m.Name, o, from)
 			}
 		} else if !ok && asked[m.Name] == (Map{}) {
 			a := &added{Map: m}

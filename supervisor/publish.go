@@ -300,7 +300,7 @@ func (a *attachment) tell(now time.Time, all, changed bool, worst verdict, hello
 		if a.s.o.NoWait && !all {
 			return fail(worst.kind, "leave --no-wait out to wait for it", "%s", worst.reason)
 		}
-	} else if !changed {
+	} else if !changed && !a.gone {
 		return nil
 	}
 	n := Mapped{Proxy: a.proxyRow(hello, "", now), First: !a.told}
@@ -310,7 +310,7 @@ func (a *attachment) tell(now time.Time, all, changed bool, worst verdict, hello
 	if n.First {
 		n.Took = now.Sub(a.s.started)
 	}
-	a.told = true
+	a.told, a.gone = true, false
 	a.s.notify(n)
 	return nil
 }

@@ -163,7 +163,7 @@ func (s *server) status() Status {
 		st.Children = append(st.Children, c)
 	}
 	st.Mappings = s.rows()
-	st.Trouble = append(st.Trouble, troubled(st.Mappings)...)
+	st.Trouble = append(st.Trouble, troubled(st.Mappings, st.Trouble)...)
 	return st
 }
 
@@ -211,13 +211,14 @@ func sortTroubleFirst(rows []MappingStatus) {
 	})
 }
 
-// troubled is one line for each reason of rows that are not up.
-func troubled(rows []MappingStatus) []string {
+// troubled is one line for each reason of rows that are not up, but for those
+// that were told already.
+func troubled(rows []MappingStatus, told []string) []string {
 	var order []string
 	count := make(map[string]int)
 	first := make(map[string]string)
 	for _, r := range rows {
-		if r.State == tables.Up || r.Standby {
+		if r.State == tables.Up || r.Standby || slices.Contains(told, r.Reason) {
 			continue
 		}
 		if count[r.Reason]++; count[r.Reason] == 1 {
@@ -293,7 +294,7 @@ func (r *reverseProxy) status() Status {
 	}
 	slices.SortFunc(st.Servers, func(a, b ServerStatus) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	sortTroubleFirst(st.Mappings)
-	st.Trouble = append(st.Trouble, troubled(st.Mappings)...)
+	st.Trouble = append(st.Trouble, troubled(st.Mappings, st.Trouble)...)
 	return st
 }
 

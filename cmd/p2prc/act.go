@@ -247,7 +247,7 @@ func (c *CLI) peers(ctx context.Context, say *printer, dir string) error {
 	case f.UpdateServerList:
 		n, err := supervisor.UpdateServers(ctx, o)
 		if err == nil {
-			say.note("%d nodes answered; list: p2prc%s --list-servers, --view-rps, --view-rpm", n, say.dirFlag)
+			say.note("%s answered; list: p2prc%s --list-servers, --view-rps, --view-rpm", counted(n, "node"), say.dirFlag)
 		}
 		return err
 	}

@@ -102,7 +102,7 @@ func (c *CLI) checkValues() error {
 			return usage(l.hint, "--%s needs a value", l.flag)
 		}
 	}
-	return checkMaps(f.Map)
+	return checkMaps("--map", f.Map)
 }
 
 // flagsOn are the flags somebody set, other than to false.

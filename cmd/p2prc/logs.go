@@ -39,6 +39,9 @@ func (c *CLI) logs(ctx context.Context, say *printer, dir string) error {
 		}
 	}
 	defer func() { f.Close() }()
+	if info, err := f.Stat(); err == nil && info.Size() == 0 {
+		say.note("%s is empty: frp writes down only what went wrong", f.Name())
+	}
 	for {
 		if err := copyLines(say, f); err != nil || !c.Logs.Follow {
 			return err

@@ -184,8 +184,9 @@ func splitHost(s string) (host netip.Addr, ports string, err error) {
 	return host, rest, err
 }
 
-// checkMaps refuses two mappings that want the same thing.
-func checkMaps(maps []mapSpec) error {
+// checkMaps refuses two mappings that want the same thing; as is what the command
+// line calls one.
+func checkMaps(as string, maps []mapSpec) error {
 	type local struct {
 		proto  tables.Protocol
 		addr   netip.AddrPort
@@ -203,14 +204,14 @@ func checkMaps(maps []mapSpec) error {
 		l, r := local{m.Type, m.Local, m.Domain}, remote{m.Type, m.Remote, m.Domain}
 		switch {
 		case locals[l]:
-			return usage("map each local port once", "--map names %s/%s twice", m.Local, m.Type.FRP())
+			return usage("map each local port once", "%s names %s/%s twice", as, m.Local, m.Type.FRP())
 		case names[m.Name]:
-			return usage("give one of them another name, such as NAME=22", "two --map have the name %s", m.Name)
+			return usage("give one of them another name, such as NAME=22", "two %s have the name %s", as, m.Name)
 		case m.Domain != "" && remotes[r]:
-			return usage("a domain leads to one service", "two --map want the domain %s for %s", m.Domain, m.Type.FRP())
+			return usage("a domain leads to one service", "two %s want the domain %s for %s", as, m.Domain, m.Type.FRP())
 		case m.Remote != 0 && remotes[r]:
 			return usage("give each its own, or leave it out and the reverse proxy picks one",
-				"two --map want port %d/%s of the reverse proxy", m.Remote, m.Type.FRP())
+				"two %s want port %d/%s of the reverse proxy", as, m.Remote, m.Type.FRP())
 		}
 		names[m.Name], locals[l], remotes[r] = true, true, true
 	}

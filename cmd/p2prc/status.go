@@ -93,7 +93,7 @@ func childLine(c supervisor.ChildStatus) string {
 	} else {
 		text += fmt.Sprintf(", up %s, pid %d", lasted(c.Uptime), c.PID)
 	}
-	text += fmt.Sprintf(", %d restarts", c.Restarts)
+	text += ", " + counted(c.Restarts, "restart")
 	if c.LastError != "" {
 		text += ", last: " + printable(c.LastError)
 	}
@@ -117,6 +117,14 @@ func (p *printer) writeMappings(b *bytes.Buffer, rows []supervisor.MappingStatus
 		})
 	}
 	_ = t.Flush() // into memory
+}
+
+// counted is a number of things.
+func counted(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // lasted is a time span in seconds, in the largest unit that fits.

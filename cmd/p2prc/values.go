@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path"
 	"strings"
+	"time"
 
 	"p2prc/tables"
 	"p2prc/tables/identity"
@@ -55,6 +56,19 @@ func (p *port) UnmarshalText(text []byte) error {
 		return usage("a port is a number from 1 to 65535", "%w", err)
 	}
 	*p = port(got)
+	return nil
+}
+
+// span is a flag that takes how long to wait.
+type span time.Duration
+
+// UnmarshalText reads a time with its unit.
+func (s *span) UnmarshalText(text []byte) error {
+	got, err := time.ParseDuration(string(text))
+	if err != nil || got < 0 {
+		return usage("write it with its unit, such as 30s or 2m", "%q is not a time to wait", text)
+	}
+	*s = span(got)
 	return nil
 }
 

@@ -19,24 +19,24 @@ import (
 // The verbs speak to the p2prc that runs in the state directory.
 type (
 	mapVerb struct {
-		Specs   []string      `arg:"" optional:"" name:"spec" help:"22, 8080:22000 (local:remote), 192.168.1.9:22, 5353/udp, web=3000, 6000-6010, 8000-8004:21000-21004, app.example.org=3000, app.example.org=3443/https."`
-		UDP     bool          `name:"udp" group:"live" help:"Map UDP where a SPEC does not say."`
-		Remote  port          `name:"remote-port" placeholder:"N" group:"live" help:"Ask for this port of the reverse proxy, or fail with 7."`
-		Domain  domain        `name:"domain-name" aliases:"dn" placeholder:"DOMAIN" group:"live" help:"Map this domain, as in app.example.org=3000 (--dn)."`
-		JSON    bool          `name:"json" group:"live" help:"Print one JSON object for each mapping."`
-		Partial bool          `group:"live" help:"Keep what works where not all of it does."`
-		Timeout time.Duration `default:"60s" placeholder:"TIME" group:"live" help:"Wait so long for the proof. Default: 60s."`
+		Specs   []string `arg:"" optional:"" name:"spec" help:"22, 8080:22000 (local:remote), 192.168.1.9:22, 5353/udp, web=3000, 6000-6010, 8000-8004:21000-21004, app.example.org=3000, app.example.org=3443/https."`
+		UDP     bool     `name:"udp" group:"live" help:"Map UDP where a SPEC does not say."`
+		Remote  port     `name:"remote-port" placeholder:"N" group:"live" help:"Ask for this port of the reverse proxy, or fail with 7."`
+		Domain  domain   `name:"domain-name" aliases:"dn" placeholder:"DOMAIN" group:"live" help:"Map this domain, as in app.example.org=3000 (--dn)."`
+		JSON    bool     `name:"json" group:"live" help:"Print one JSON object for each mapping."`
+		Partial bool     `group:"live" help:"Keep what works where not all of it does."`
+		Timeout span     `default:"60s" placeholder:"TIME" group:"live" help:"Wait so long for the proof. Default: 60s."`
 	}
 	unmapVerb struct {
 		Names []string `arg:"" optional:"" name:"name" help:"A name, a domain, a port, a range of ports."`
 		All   bool     `group:"live" help:"Drop every mapping that p2prc map has made."`
 	}
 	waitVerb struct {
-		Names   []string      `arg:"" optional:"" name:"name" help:"The names of mappings."`
-		All     bool          `group:"live" help:"Wait for every mapping."`
-		For     string        `default:"up" enum:"up,down" placeholder:"STATE" group:"live" help:"Wait until they are up (default) or down."`
-		JSON    bool          `name:"json" group:"live" help:"Print one JSON object for each mapping."`
-		Timeout time.Duration `default:"60s" placeholder:"TIME" group:"live" help:"Give up after so long, with 12. Default: 60s."`
+		Names   []string `arg:"" optional:"" name:"name" help:"The names of mappings."`
+		All     bool     `group:"live" help:"Wait for every mapping."`
+		For     string   `default:"up" enum:"up,down" placeholder:"STATE" group:"live" help:"Wait until they are up (default) or down."`
+		JSON    bool     `name:"json" group:"live" help:"Print one JSON object for each mapping."`
+		Timeout span     `default:"60s" placeholder:"TIME" group:"live" help:"Give up after so long, with 12. Default: 60s."`
 	}
 	statusVerb struct {
 		JSON  bool `name:"json" group:"live" help:"Print it as JSON, one object a line."`
@@ -141,12 +141,12 @@ func (c *CLI) mapSpecs() ([]supervisor.MapSpec, error) {
 	for i, m := range maps {
 		plain[i] = mapSpec(m.Map)
 	}
-	return maps, checkMaps(plain)
+	return maps, checkMaps("SPEC", plain)
 }
 
 const (
 	maxMaps    = 16384 // in one call
-	mapTimeout = time.Minute
+	mapTimeout = span(time.Minute)
 )
 
 // speak runs the verb against the p2prc of the state directory.
@@ -157,12 +157,12 @@ func (c *CLI) speak(ctx context.Context, say *printer, dir string) error {
 		if err != nil {
 			return err
 		}
-		req := supervisor.MapRequest{Maps: maps, Partial: c.Map.Partial, Timeout: c.Map.Timeout, Waits: say.waiting}
+		req := supervisor.MapRequest{Maps: maps, Partial: c.Map.Partial, Timeout: time.Duration(c.Map.Timeout), Waits: say.waiting}
 		return supervisor.MapLive(ctx, dir, req, func(row supervisor.LiveRow) error { return say.address(row, c.Map.JSON) })
 	case "unmap":
 		return c.unmap(ctx, say, dir)
 	case "wait":
-		req := supervisor.WaitRequest{Names: c.Wait.Names, All: c.Wait.All, Down: c.Wait.For == "down", Timeout: c.Wait.Timeout, Waits: say.waiting}
+		req := supervisor.WaitRequest{Names: c.Wait.Names, All: c.Wait.All, Down: c.Wait.For == "down", Timeout: time.Duration(c.Wait.Timeout), Waits: say.waiting}
 		return supervisor.WaitLive(ctx, dir, req, func(row supervisor.LiveRow) error {
 			if req.Down && !c.Wait.JSON {
 				return nil

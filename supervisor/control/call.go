@@ -214,6 +214,9 @@ func refused(resp *http.Response) error {
 	if err != nil {
 		return ErrEnded
 	}
+	if resp.StatusCode == http.StatusNotFound {
+		return ErrUnknown
+	}
 	var r Refusal
 	if json.Unmarshal(b, &r) != nil || r.Message == "" {
 		r = Refusal{Message: fmt.Sprintf("the running p2prc does not know that: %s", bytes.TrimSpace(b))}

@@ -28,6 +28,10 @@ var (
 	// ErrNotRunning means that no p2prc answers on the socket.
 	ErrNotRunning = errors.New("no p2prc answers here")
 
+	// ErrUnknown means that the p2prc that runs does not answer such a call: its
+	// role has none.
+	ErrUnknown = errors.New("the running p2prc does not know that")
+
 	// ErrEnded means that p2prc went away before its answer was complete.
 	ErrEnded = errors.New("p2prc ended in the middle of its answer")
 )
