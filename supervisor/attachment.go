@@ -39,6 +39,7 @@ type attachment struct {
 	version uint64     // of the server's list of mappings that maps stands for
 	frpc    *frpc
 	recalls map[string]tables.Mapping // rows of an earlier run, by name
+	unused  []string                  // leases of an earlier run that nobody wants any more
 	known   tables.ReverseProxy       // the proxy's row as last committed
 	frp     *peerapi.FRP              // what the proxy said frpc needs; nil before the first lease
 	written *configured               // what the running frpc was given; nil: not known
@@ -236,8 +237,9 @@ func (a *attachment) unmap(ctx context.Context, gone map[string]*mapping) error 
 			leases = append(leases, m.lease.ID)
 		}
 	}
-	for name := range a.recalls {
-		b.DropMappings = append(b.DropMappings, a.recalls[name].Key())
+	for _, row := range a.recalls {
+		b.DropMappings = append(b.DropMappings, row.Key())
+		a.unused = append(a.unused, row.LeaseID)
 	}
 	clear(a.recalls)
 	if err := a.s.store.Commit(b); err != nil {
@@ -293,6 +295,24 @@ func (a *attachment) withdraw() error {
 		return fmt.Errorf("withdrawing the rows: %w", err)
 	}
 	return nil
+}
+
+// releaseUnused gives back what an earlier run left, once the proxy has answered
+// and the frpc of that run has been told: it may still have the ports open. By
+// then one of them may be wanted again.
+func (a *attachment) releaseUnused(ctx context.Context) {
+	if len(a.unused) == 0 || a.frp == nil || a.unconfigured != "" {
+		return
+	}
+	held := make(map[string]bool, len(a.maps))
+	for _, m := range a.maps {
+		held[m.row.LeaseID] = true
+		if m.lease != nil {
+			held[m.lease.ID] = true
+		}
+	}
+	a.release(ctx, slices.DeleteFunc(a.unused, func(id string) bool { return held[id] }))
+	a.unused = nil
 }
 
 // release gives leases back; the reservations stay. It tries so also where the

@@ -223,6 +223,9 @@ func TestLive(t *testing.T) {
 		t.Errorf("after a restart it is at %s, was at %s", got, at)
 	}
 	l.has("echo", "web")
+	if l.proxy.gone("first") != 0 {
+		t.Error("the reverse proxy still has a row of what is not mapped any more")
+	}
 	if got := l.unmap("echo", fmt.Sprint(at.Port())); !slices.Equal(got.Dropped, []string{"echo", "web"}) {
 		t.Errorf("dropped %v", got.Dropped)
 	}

@@ -129,6 +129,7 @@ func (a *attachment) pass(ctx context.Context) error {
 	a.dialPorts(ctx)
 	failpoint.Hit("server-port-dialled")
 	did := a.configure(ctx)
+	a.releaseUnused(ctx)
 	if did == replaced { // what was proved was proved through another frpc
 		a.fresh = true
 		a.probeNow(time.Now())
