@@ -61,7 +61,7 @@ func readMapFiles(paths []string) ([]Map, error) {
 		}
 		found = path
 		if maps, err = parseMapFile(data); err != nil {
-			return nil, fail(BadUsage, "nothing was changed; correct the file, then run p2prc reload", "%s:%w", path, err)
+			return nil, fail(BadUsage, "correct the file, then try again", "%s:%w", path, err)
 		}
 	}
 	return maps, nil
@@ -197,6 +197,9 @@ func placeInMapFile(data []byte, i int, key string) (line, column int) {
 // is new is mapped, the rest is not touched. A bad file changes nothing.
 func (s *server) reload() (ReloadReply, error) {
 	file, err := readMapFiles(s.o.MapFiles)
+	if f, ok := errors.AsType[*Failure](err); ok && f.Hint != "" {
+		f.Hint = "nothing was changed; " + f.Hint
+	}
 	if err != nil {
 		return ReloadReply{}, err
 	}

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/thejerf/suture/v4"
@@ -138,7 +140,7 @@ func (r *reverseProxy) load(frpsPath string) error {
 		return stateFailure(err)
 	}
 	if r.ln, err = net.Listen("tcp4", netip.AddrPortFrom(r.o.ListenHost, r.o.ListenPort).String()); err != nil {
-		return fail(Other, "end what uses the port, or pass another --listen", "opening the node port: %w", err)
+		return fail(Other, listenHint(err), "opening the node port: %w", err)
 	}
 	r.o.ListenPort = netip.MustParseAddrPort(r.ln.Addr().String()).Port()
 	if err := saveAddress(r.dir, netip.AddrPortFrom(r.o.PublicAddress, r.o.ListenPort)); err != nil {
@@ -159,6 +161,17 @@ func (r *reverseProxy) load(frpsPath string) error {
 		return stateFailure(err)
 	}
 	return r.prepareFRPS(frpsPath)
+}
+
+// listenHint is what to do where the node port cannot be opened.
+func listenHint(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "--listen takes an address of this host; one that a provider's NAT gives it is for --public-address"
+	case errors.Is(err, fs.ErrPermission):
+		return "a port below 1024 needs root or CAP_NET_BIND_SERVICE; or pass another --listen"
+	}
+	return "end what uses the port, or pass another --listen"
 }
 
 func (r *reverseProxy) openBook() error {

@@ -1,9 +1,6 @@
 package supervisor
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // Waiting says why a call goes on waiting.
 type Waiting struct {
@@ -54,6 +51,18 @@ func newDelay(tell func(any) error) *delay {
 	return &delay{tell: tell, began: time.Now(), pause: lookEvery, known: make(map[string]bool)}
 }
 
+// lasts reports whether a reason is worth telling by now. One that nobody has
+// looked at waits for the reverse proxy: for its answer, or to be let in.
+func (d *delay) lasts(p *post, now time.Time) bool {
+	switch {
+	case p.refused, p.kind == NothingListens, p.kind == ProxyUnreachable:
+		return true
+	case p.row.State == "":
+		return now.Sub(d.began) >= lookEvery
+	}
+	return now.Sub(d.began) > slow
+}
+
 // over looks at the mappings that are waited for.
 func (d *delay) over(late []*post) error {
 	now := time.Now()
@@ -62,8 +71,7 @@ func (d *delay) over(late []*post) error {
 	}
 	var w Waiting
 	for _, p := range late {
-		lasting := p.refused || slices.Contains([]Kind{NothingListens, ProxyUnreachable}, p.kind) || now.Sub(d.began) > slow
-		if why := p.row.Reason; why != "" && lasting && !d.known[why] {
+		if why := p.row.Reason; why != "" && d.lasts(p, now) && !d.known[why] {
 			d.known[why] = true
 			if len(w.Reasons) < fewReasons {
 				w.Reasons = append(w.Reasons, why)

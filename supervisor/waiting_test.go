@@ -16,7 +16,7 @@ func TestDelay(t *testing.T) {
 			heard = append(heard, item.(told).Waiting.Reasons...)
 			return nil
 		})
-		late := []*post{{row: tables.Mapping{Reason: "frpc has not opened it yet"}, kind: ChildDying}}
+		late := []*post{{row: tables.Mapping{State: tables.Waiting, Reason: "frpc has not opened it yet"}, kind: ChildDying}}
 		for range 2 * slow / lookEvery {
 			if err := d.over(late); err != nil {
 				t.Fatal(err)
