@@ -55,6 +55,7 @@ func newDelay(tell func(any) error) *delay {
 // looked at waits for the reverse proxy: for its answer, or to be let in.
 func (d *delay) lasts(p *post, now time.Time) bool {
 	switch {
+	case p.row.Standby: // another reverse proxy decides, which may have said nothing yet
 	case p.refused, p.kind == NothingListens, p.kind == ProxyUnreachable:
 		return true
 	case p.row.State == "":
