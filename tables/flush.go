@@ -21,8 +21,12 @@ const (
 
 // stampPause is how long a large table may go without the times at which its rows
 // were proved last, while nothing else changes. The views believe a row for twice
-// as long, and to write 100,000 rows each time would be all that a node does.
-const stampPause = time.Minute
+// as long, and to write 100,000 rows each time would be all that a node does. A
+// small one soon has what other nodes measured: some of them do at every moment.
+const (
+	stampPause      = time.Minute
+	smallStampPause = 5 * time.Second
+)
 
 // Serve writes the table files that Commit leaves to it and those that Note
 // changed, at most once in a flushPause, until ctx ends. Nothing ticks while
@@ -36,14 +40,14 @@ func (s *Store) Serve(ctx context.Context) error {
 		case <-s.due:
 		case <-s.stamped:
 			if stamps == nil {
-				stamps = time.After(stampPause)
+				stamps = time.After(s.pause(stampPause, smallStampPause))
 			}
 			continue
 		case <-stamps:
 		}
 		stamps = nil
 		s.flush()
-		pause := time.NewTimer(s.flushPause())
+		pause := time.NewTimer(s.pause(flushPause, smallFlushPause))
 		select {
 		case <-ctx.Done():
 			pause.Stop()
@@ -53,13 +57,14 @@ func (s *Store) Serve(ctx context.Context) error {
 	}
 }
 
-func (s *Store) flushPause() time.Duration {
+// pause is the one for the tables as they are.
+func (s *Store) pause(large, small time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mappings.size() < smallTable && s.proxies.size() < smallTable {
-		return smallFlushPause
+		return small
 	}
-	return flushPause
+	return large
 }
 
 // Close writes the table files for the last time and closes the journal. left

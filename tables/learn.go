@@ -23,10 +23,14 @@ func (s *Store) Learn(l Learned) {
 	mappings, errM := learnedEntries(mappingKind, l.Mappings, func(m *Mapping) { m.Learned = true })
 	proxies, errP := learnedEntries(proxyKind, l.Proxies, func(p *ReverseProxy) { p.Learned = true })
 	s.mu.Lock()
-	changedM, leftM := s.mappings.learn(mappings, l.DropMappings, maxRows)
-	changedP, leftP := s.proxies.learn(proxies, l.DropProxies, maxRows)
+	newsM, leftM := s.mappings.learn(mappings, l.DropMappings, maxRows)
+	newsP, leftP := s.proxies.learn(proxies, l.DropProxies, maxRows)
 	s.mu.Unlock()
-	if changedM || changedP {
+	switch max(newsM, newsP) {
+	case nothing:
+	case timesOnly:
+		s.stamp()
+	default:
 		s.wake()
 	}
 	if left := leftM + leftP; left > 0 {
@@ -53,16 +57,15 @@ func learnedEntries[K comparable, R any](k *kind[K, R], rows []R, mark func(*R))
 }
 
 // learn takes over what other nodes said: rows of theirs, and which are gone.
-// Beyond limit rows in all, new ones are left out and counted. Changed means that
-// the table reads otherwise now.
-func (t *table[K, R]) learn(rows []*entry[R], gone []K, limit int) (changed bool, left int) {
+// Beyond limit rows in all, new ones are left out and counted.
+func (t *table[K, R]) learn(rows []*entry[R], gone []K, limit int) (what news, left int) {
 	for _, key := range gone {
 		old, known := t.learned[key]
 		delete(t.learned, key)
 		if _, own := t.rows[key]; known && !own {
 			t.touch(old)
 			t.hide(old)
-			changed = true
+			what = rowNews
 		}
 	}
 	for _, e := range rows {
@@ -79,8 +82,24 @@ func (t *table[K, R]) learn(rows []*entry[R], gone []K, limit int) (changed bool
 		if _, own := t.rows[key]; !own {
 			t.touch(old)
 			t.show(e)
-			changed = true
+			what = max(what, t.newsOf(old, e))
 		}
 	}
-	return changed, left
+	return what, left
+}
+
+// newsOf is what a learned row says that the one before did not; nil is none.
+func (t *table[K, R]) newsOf(old, now *entry[R]) news {
+	if old == nil {
+		return rowNews
+	}
+	was, is := old.row, now.row
+	before, after := t.proof(&was), t.proof(&is)
+	if *before.state != *after.state || *before.reason != *after.reason {
+		return rowNews
+	}
+	if noted, same := t.note(was, is); same && (&entry[R]{row: noted}).same(now) {
+		return timesOnly
+	}
+	return rowNews
 }

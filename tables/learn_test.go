@@ -117,7 +117,7 @@ func TestLearn_full(t *testing.T) {
 	if _, left := s.mappings.learn(entries, nil, 20); left != 10 || s.mappings.size() != 20 {
 		t.Errorf("%d left out, %d kept", left, s.mappings.size())
 	}
-	if changed, left := s.mappings.learn(entries[:20], nil, 20); changed || left != 0 {
+	if what, left := s.mappings.learn(entries[:20], nil, 20); what != nothing || left != 0 {
 		t.Errorf("%d of those that are known were left out", left)
 	}
 }

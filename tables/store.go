@@ -146,10 +146,7 @@ func (s *Store) Note(b Batch) {
 	case what == fell:
 		s.flushSmall()
 	case what == timesOnly && large:
-		select {
-		case s.stamped <- struct{}{}:
-		default:
-		}
+		s.stamp()
 	case what != nothing:
 		s.wake()
 	}
@@ -169,6 +166,14 @@ func measureAll[K comparable, R any](t *table[K, R], rows []R) (what news, err e
 		what = max(what, t.measure(r))
 	}
 	return what, errors.Join(errs...)
+}
+
+// stamp tells Serve that something changed which may wait.
+func (s *Store) stamp() {
+	select {
+	case s.stamped <- struct{}{}:
+	default:
+	}
 }
 
 // wake tells Serve that a snapshot is due.

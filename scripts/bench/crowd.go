@@ -73,20 +73,20 @@ func (w *world) crowd(n int) (*crowd, error) {
 			return nil, err
 		}
 	}
-	c.beat()
+	c.beat(c.members...)
 	for _, m := range c.members {
 		c.served.Go(func() { _ = m.mesh.Serve(ctx) })
 		m.mesh.Join([]mesh.Seed{c.members[0].seed()})
 	}
 	c.served.Go(func() {
-		tick := time.NewTicker(record.BeatEvery)
+		tick := time.NewTicker(record.BeatEvery / time.Duration(n)) // nobody has the same clock
 		defer tick.Stop()
-		for {
+		for i := 0; ; i++ {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				c.beat()
+				c.beat(c.members[i%n])
 			}
 		}
 	})
@@ -156,9 +156,9 @@ func (c *crowd) addressOf(id identity.ID) netip.AddrPort {
 	return p.Proxy.NodeAddress()
 }
 
-// beat is everybody's heartbeat.
-func (c *crowd) beat() {
-	for _, m := range c.members {
+// beat is a heartbeat of each.
+func (c *crowd) beat(members ...*member) {
+	for _, m := range members {
 		r, err := m.signer.Sign(&record.Heartbeat{Free: 1000})
 		if err != nil {
 			continue // the proxy is silent, and the measurement says so

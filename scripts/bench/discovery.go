@@ -25,6 +25,7 @@ const (
 	knowCPUAim  = 0.5 // % of a core
 	knowFlowAim = 5e3 // bytes/s
 
+	knowFor     = time.Minute     // a table of 100,000 is written once in it
 	quiet       = 30e3            // bytes/s: nobody fetches records any more
 	quietFor    = 5 * time.Second // at a time
 	quietWithin = 3 * time.Minute // a comparison waits twice as long each time
@@ -348,7 +349,7 @@ func (b *bench) awaitQuiet(ctx context.Context, pids []int) error {
 }
 
 func (b *bench) knowingCosts(ctx context.Context, n int, pids []int) ([]result, error) {
-	costs, err := idling(ctx, pids, idleFor)
+	costs, err := idling(ctx, pids, knowFor)
 	if err != nil {
 		return nil, err
 	}

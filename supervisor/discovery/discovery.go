@@ -133,6 +133,7 @@ func New(o Options) (*Discovery, error) {
 		if err := d.newMesh(); err != nil {
 			return nil, err
 		}
+		d.meter.packet = d.mesh.Heard
 	}
 	d.syncer = sync.New(so)
 	return d, nil

@@ -133,6 +133,7 @@ func (d *Discovery) broadcast(ctx context.Context) error {
 	watch := d.set.Watch(watched)
 	defer watch.Close()
 	var fetched allowance
+	begun := false // the first sign of life makes this node known: it goes like a record
 	for {
 		select {
 		case <-ctx.Done():
@@ -148,11 +149,12 @@ func (d *Discovery) broadcast(ctx context.Context) error {
 			switch {
 			case c.Void, c.From == byMesh: // which passes its own on
 			case d.alone():
-			case c.Record.Kind() == record.KindHeartbeat:
+			case c.Record.Kind() == record.KindHeartbeat && (begun || c.Record.Owner != d.o.Key.ID()):
 				d.mesh.Beat(raw)
 			case d.ofProxy(c.From) && !fetched.take(time.Now()):
 			default:
 				d.mesh.Broadcast(raw)
+				begun = begun || c.Record.Kind() == record.KindHeartbeat
 			}
 			if c.Record.Subject == record.SubjectProxy {
 				d.mesh.Learned()

@@ -28,6 +28,10 @@ const (
 	// lateAfter is how long a heartbeat may be missed before the proxy is dialled:
 	// one that vanished is found out long before its last heartbeat is void.
 	lateAfter = record.BeatEvery + 2*time.Second
+
+	// packetAfter is how long a packet of the mesh, straight from the proxy, stands
+	// for the heartbeat: of those each member misses one in twenty.
+	packetAfter = 6 * time.Second
 )
 
 // meter dials every reverse proxy that it hears of, pinned to its key: before
@@ -37,7 +41,9 @@ type meter struct {
 	d    *Discovery
 	now  func() time.Time
 	dial func(context.Context, identity.ID, netip.AddrPort) (time.Duration, error)
-	wake chan struct{}
+	// packet is when the mesh heard of a proxy last; zero: not lately.
+	packet func(identity.ID) time.Time
+	wake   chan struct{}
 
 	mu    gosync.Mutex // guards what follows
 	known map[identity.ID]*measured
@@ -67,7 +73,10 @@ func (got *measured) soon() {
 }
 
 func newMeter(d *Discovery) *meter {
-	return &meter{d: d, now: time.Now, dial: d.dialBack, wake: make(chan struct{}, 1), known: make(map[identity.ID]*measured)}
+	return &meter{
+		d: d, now: time.Now, dial: d.dialBack, packet: func(identity.ID) time.Time { return time.Time{} },
+		wake: make(chan struct{}, 1), known: make(map[identity.ID]*measured),
+	}
 }
 
 func (m *meter) String() string { return "dialling reverse proxies" }
@@ -88,11 +97,11 @@ func (m *meter) into(row *tables.ReverseProxy, p record.ProxyView) {
 			wake(m.wake) // what was due last did not know that
 		}
 		got.beat, got.heard = p.Beat.Serial, m.now()
-		if got.late || got.err != nil && got.pause == tryAgain { // heard again, or in spite of the first failure
-			got.late = false
+		if got.err != nil && (got.late || got.pause == tryAgain) { // heard again, or in spite of the first failure
 			got.soon()
 			wake(m.wake)
 		}
+		got.late = false
 	}
 	if !got.good.IsZero() {
 		ms := float64(got.latency.Microseconds()) / 1000
@@ -198,7 +207,7 @@ func (m *meter) next() (identity.ID, netip.AddrPort, time.Duration) {
 	now, wait := m.now(), remeasure
 	for id, got := range m.known {
 		if !got.late && !got.heard.IsZero() {
-			if left := got.heard.Add(lateAfter).Sub(now); left > 0 {
+			if left := m.lateAt(id, got).Sub(now); left > 0 {
 				wait = min(wait, left)
 			} else {
 				got.late = true
@@ -219,6 +228,15 @@ func (m *meter) next() (identity.ID, netip.AddrPort, time.Duration) {
 		}
 	}
 	return "", netip.AddrPort{}, wait
+}
+
+// lateAt is when the next sign of life is overdue; the caller holds mu.
+func (m *meter) lateAt(id identity.ID, got *measured) time.Time {
+	at := got.heard.Add(lateAfter)
+	if packet := m.packet(id).Add(packetAfter); packet.After(at) {
+		return packet
+	}
+	return at
 }
 
 func (m *meter) measure(ctx context.Context, id identity.ID, addr netip.AddrPort) {

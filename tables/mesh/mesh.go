@@ -285,6 +285,18 @@ func (m *Mesh) Members() []Seed {
 	return all
 }
 
+// Heard is when the last packet came straight from a member; zero: none did
+// lately. A process that is gone sends none.
+func (m *Mesh) Heard(id identity.ID) time.Time {
+	m.mu.Lock()
+	t := m.transport
+	m.mu.Unlock()
+	if t == nil {
+		return time.Time{}
+	}
+	return t.heard(id)
+}
+
 // size counts this node too.
 func (m *Mesh) size() int {
 	m.mu.Lock()

@@ -286,6 +286,22 @@ func TestMesh_beatReachesEveryoneInTheEnd(t *testing.T) {
 	w.await("all know", func() bool { return allKnow(all, record) })
 }
 
+func TestMesh_heard(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.probeFast = true
+	began := time.Now()
+	all := w.build(2, func(o *mesh.Options) { o.Differ = func(identity.ID) {} }) // two need no sync
+	w.await("they heard each other", func() bool {
+		return all[0].mesh.Heard(all[1].id()).After(began) && all[1].mesh.Heard(all[0].id()).After(began)
+	})
+	last := all[0].mesh.Heard(all[1].id())
+	w.await("and do again", func() bool { return all[0].mesh.Heard(all[1].id()).After(last) })
+	if at := all[0].mesh.Heard(identity.NewKey().ID()); !at.IsZero() {
+		t.Errorf("a stranger was heard at %v", at)
+	}
+}
+
 func TestMesh_beatInShort(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -40,6 +40,7 @@ type peer struct {
 	line  *line               // that is written to; guarded by the transport's mu
 
 	mu       sync.Mutex // guards what follows
+	heard    time.Time  // when its last packet came
 	messages budget
 	bytes    budget
 	streams  budget
@@ -156,10 +157,12 @@ func (l *line) write(packet []byte) {
 	}
 }
 
-// spend reports whether the peer may send that much.
+// spend takes in that the peer sent a packet, and reports whether it may send
+// that much.
 func (p *peer) spend(messages, bytes int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.heard = time.Now()
 	return p.messages.take(float64(messages)) && p.bytes.take(float64(bytes))
 }
 
@@ -167,6 +170,18 @@ func (p *peer) spendStream() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.streams.take(1)
+}
+
+func (t *transport) heard(id identity.ID) time.Time {
+	t.mu.Lock()
+	p := t.peers[id]
+	t.mu.Unlock()
+	if p == nil {
+		return time.Time{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heard
 }
 
 func (t *transport) lineOf(p *peer) *line {
