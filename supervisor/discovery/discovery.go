@@ -168,8 +168,13 @@ func (d *Discovery) Serve(ctx context.Context) error {
 	tree.Add(d.meter)
 	tree.Add(service{"records of this node", d.speak})
 	if d.mesh != nil {
+		if len(d.o.Proxy.Join) > 0 || len(d.knownProxies()) > 0 {
+			d.come()
+		}
+		watch := d.set.Watch(watched) // before this node says its first word
+		defer watch.Close()
 		tree.Add(service{"mesh", d.gather})
-		tree.Add(service{"mesh records", d.broadcast})
+		tree.Add(service{"mesh records", func(ctx context.Context) error { return d.broadcast(ctx, watch) }})
 		tree.Add(service{"fetching", d.fetch})
 		if len(d.o.Proxy.Join) > 0 {
 			tree.Add(service{"joining", d.join})

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/netip"
 	gosync "sync"
@@ -106,9 +107,6 @@ func (c *company) alone() bool {
 
 // gather takes part in the mesh once there is another reverse proxy.
 func (d *Discovery) gather(ctx context.Context) error {
-	if len(d.o.Proxy.Join) > 0 || len(d.knownProxies()) > 0 {
-		d.come()
-	}
 	select {
 	case <-d.there:
 		return d.mesh.Serve(ctx)
@@ -129,11 +127,9 @@ func (d *Discovery) meet(ctx context.Context, peer peerapi.Peer, conn net.Conn, 
 }
 
 // broadcast sends on what is new here, but for what the mesh itself brought.
-func (d *Discovery) broadcast(ctx context.Context) error {
-	watch := d.set.Watch(watched)
-	defer watch.Close()
+func (d *Discovery) broadcast(ctx context.Context, watch *record.Watch) error {
 	var fetched allowance
-	begun := false // the first sign of life makes this node known: it goes like a record
+	signs := signs{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -146,15 +142,15 @@ func (d *Discovery) broadcast(ctx context.Context) error {
 				d.come()
 			}
 			raw := []byte(c.Record.Raw())
+			first := c.Record.Kind() == record.KindHeartbeat && !c.Void && signs.first(c.Record.Owner, time.Now())
 			switch {
 			case c.Void, c.From == byMesh: // which passes its own on
 			case d.alone():
-			case c.Record.Kind() == record.KindHeartbeat && (begun || c.Record.Owner != d.o.Key.ID()):
+			case c.Record.Kind() == record.KindHeartbeat && !first:
 				d.mesh.Beat(raw)
 			case d.ofProxy(c.From) && !fetched.take(time.Now()):
 			default:
 				d.mesh.Broadcast(raw)
-				begun = begun || c.Record.Kind() == record.KindHeartbeat
 			}
 			if c.Record.Subject == record.SubjectProxy {
 				d.mesh.Learned()
@@ -164,6 +160,19 @@ func (d *Discovery) broadcast(ctx context.Context) error {
 			d.mesh.Learned()
 		}
 	}
+}
+
+// signs are when each reverse proxy gave its last sign of life. The first one, also
+// after a silence, is what makes it up: it has to reach everyone, as a record does.
+type signs map[identity.ID]time.Time
+
+func (s signs) first(id identity.ID, now time.Time) bool {
+	last, known := s[id]
+	if !known {
+		maps.DeleteFunc(s, func(_ identity.ID, at time.Time) bool { return now.Sub(at) >= record.BeatLife })
+	}
+	s[id] = now
+	return now.Sub(last) >= record.BeatLife
 }
 
 // ofProxy reports whether some node is a reverse proxy, and so of the mesh.

@@ -17,8 +17,10 @@ const (
 	// it goes from the tables.
 	goneAfter = time.Minute
 
-	// rowsPause is the least time between two looks at what changed.
-	rowsPause = 100 * time.Millisecond
+	// rowsPause follows a look at everything, or at fewChanges or more: what comes meanwhile is looked
+	// at together. A heartbeat now and then is not worth a timer.
+	rowsPause  = 100 * time.Millisecond
+	fewChanges = 32
 )
 
 // rows shows in the tables what the records amount to. It does so change by
@@ -70,12 +72,11 @@ func (r *rows) Serve(ctx context.Context) error {
 			continue
 		}
 		changes, lost := watch.Take()
-		if lost || !touched.add(changes) {
+		if lost || !touched.add(changes) || !r.some(touched) {
 			r.all()
-		} else {
-			r.some(touched)
+		} else if len(changes) < fewChanges {
+			continue
 		}
-		// What comes in the meantime is looked at together.
 		pause := time.NewTimer(rowsPause)
 		select {
 		case <-ctx.Done():
@@ -141,8 +142,9 @@ func (r *rows) all() {
 	r.d.o.Store.Learn(l)
 }
 
-// some shows single rows, and all that hangs on a reverse proxy that came or went.
-func (r *rows) some(t touched) {
+// some shows single rows. It is false, and has shown nothing, where a reverse proxy
+// came or went: all that hangs on it changes then.
+func (r *rows) some(t touched) bool {
 	now := r.now()
 	var l tables.Learned
 	for id := range t.proxies {
@@ -152,8 +154,7 @@ func (r *rows) some(t touched) {
 		was, shown := r.alive[id]
 		p, known := r.d.set.ProxyOf(id, now)
 		if known != shown || r.carries(p) != was {
-			r.all()
-			return
+			return false
 		}
 		if known {
 			r.proxy(&l, p, r.alive)
@@ -170,6 +171,7 @@ func (r *rows) some(t touched) {
 		l.DropMappings = append(l.DropMappings, key)
 	}
 	r.d.o.Store.Learn(l)
+	return true
 }
 
 // proxy adds the row of a reverse proxy: what it says, and what came of dialling it.

@@ -105,6 +105,7 @@ type Mesh struct {
 	o              Options
 	pace           pace
 	records, beats *memberlist.TransmitLimitedQueue // on their way out
+	rounds         rounds
 	seen           *seen
 	wake           chan struct{} // the loop that joins looks again
 	ready          chan struct{} // closed once Serve has begun for the first time

@@ -2,6 +2,8 @@ package mesh
 
 import (
 	"math"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -18,6 +20,29 @@ const (
 // and of four in a row one reaches all but a few in a million. At 50 proxies
 // with a beat every 10 s, each transmit is a kB/s.
 const beatTransmits = 3
+
+// Beats go out together, this often: at 50 proxies that saves most of the packets,
+// and each member on the way keeps a beat for half of this.
+const (
+	beatRound = 500 * time.Millisecond
+	roundTime = 20 * time.Millisecond // all packets of a round are filled within it
+)
+
+// rounds tells when beats go out.
+type rounds struct {
+	mu    sync.Mutex // guards what follows
+	began time.Time
+}
+
+// open reports whether it is time for beats, and begins a round if one is due.
+func (r *rounds) open(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now.Sub(r.began) >= beatRound {
+		r.began = now
+	}
+	return now.Sub(r.began) < roundTime
+}
 
 // maxQueued is how many records wait, this node being alone or the mesh slow.
 const maxQueued = 4096
