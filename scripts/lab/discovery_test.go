@@ -13,7 +13,7 @@ const (
 	// deadLimit bounds how long anybody may take to learn of a node that vanished.
 	deadLimit = lieLimit
 	// goneLimit bounds how long a node that said no goodbye stays in the tables.
-	goneLimit = deadLimit + time.Minute + 10*time.Second
+	goneLimit = time.Minute + busy
 	// byeLimit bounds how long a goodbye takes.
 	byeLimit = 2*time.Second + busy
 	// meetLimit bounds how long two parts of the mesh take to find each other

@@ -56,6 +56,7 @@ type measured struct {
 	latency time.Duration
 	err     error
 	good    time.Time // of the last one that came through
+	broke   time.Time // of the first one since then that did not; zero: there is none
 	due     time.Time
 	pause   time.Duration // before the next try, while it does not answer
 	busy    bool
@@ -157,6 +158,17 @@ func (m *meter) broken(id identity.ID) error {
 	return got.err
 }
 
+// broke is since when a proxy does not answer this node; zero: it does, or was
+// never dialled.
+func (m *meter) broke(id identity.ID) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if got := m.known[id]; got != nil {
+		return got.broke
+	}
+	return time.Time{}
+}
+
 // verified is how this node reached the proxy last.
 func (m *meter) verified(id identity.ID) (latency time.Duration, ok bool) {
 	m.mu.Lock()
@@ -255,8 +267,11 @@ func (m *meter) measure(ctx context.Context, id identity.ID, addr netip.AddrPort
 	got.at, got.err = m.now(), err
 	next := remeasure
 	if err == nil {
-		got.latency, got.good, got.pause = latency, got.at, 0
+		got.latency, got.good, got.broke, got.pause = latency, got.at, time.Time{}, 0
 	} else {
+		if got.broke.IsZero() {
+			got.broke = got.at
+		}
 		first := tryAgain
 		if !got.good.IsZero() {
 			first = leastPause // it may be a short outage, and is no stranger

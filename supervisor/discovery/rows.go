@@ -14,8 +14,10 @@ const (
 	watched = 4096
 
 	// goneAfter is how long a node that said no goodbye is shown as down before
-	// it goes from the tables.
-	goneAfter = time.Minute
+	// it goes from the tables: within a minute after it died, of which up to 16 s
+	// pass before that is found out.
+	goneAfter = 36 * time.Second
+	buryEvery = 4 * time.Second
 
 	// rowsPause follows a look at everything, or at fewChanges or more: what comes meanwhile is looked
 	// at together. A heartbeat now and then is not worth a timer.
@@ -54,7 +56,7 @@ func (r *rows) Serve(ctx context.Context) error {
 	defer watch.Close()
 	r.all()
 	// Not a timer that each change sets anew: heartbeats come more often than it ends.
-	due := time.NewTicker(goneAfter / 6)
+	due := time.NewTicker(buryEvery)
 	defer due.Stop()
 	for {
 		touched := touched{proxies: map[identity.ID]bool{}, tunnels: map[record.Tunnel]bool{}}
@@ -204,12 +206,15 @@ func (r *rows) carries(p record.ProxyView) bool {
 // over reports whether a node has been away for so long that it goes from the tables.
 func (r *rows) over(since time.Time) bool { return r.now().Sub(since) >= goneAfter }
 
-// since is when a reverse proxy was found to be silent. Who asks only once gets
-// to know those that live.
+// since is when a reverse proxy was found to be silent, or before that out of
+// reach. Who asks only once gets to know those that live.
 func (r *rows) since(p record.ProxyView) time.Time {
 	since, ok := r.silent[p.Record.Owner]
 	if !ok && !r.once {
 		since = r.now()
+		if broke := r.d.meter.broke(p.Record.Owner); !broke.IsZero() && broke.Before(since) {
+			since = broke
+		}
 	}
 	r.silent[p.Record.Owner] = since
 	return since

@@ -182,8 +182,10 @@ func TestRows_vanishedProxy(t *testing.T) {
 		w.answers.Store(false)
 		time.Sleep(12 * time.Second)
 		w.says("soon", "down", "down")
-		time.Sleep(2 * time.Minute)
-		w.says("after two minutes", "", "")
+		time.Sleep(33 * time.Second)
+		w.says("three quarters of a minute later", "down", "down")
+		time.Sleep(15 * time.Second)
+		w.says("a minute after its last word", "", "")
 		w.home.says() // everything is looked at again
 		w.tell()
 		time.Sleep(10 * time.Second)
@@ -218,8 +220,8 @@ func TestRows_vanishedServer(t *testing.T) {
 		})
 		w.lives(record.BeatEvery)
 		w.says("its proxy says so", "up", "down")
-		w.lives(80 * time.Second)
-		w.says("after a minute", "up", "")
+		w.lives(50 * time.Second)
+		w.says("within a minute", "up", "")
 	})
 }
 
