@@ -53,6 +53,7 @@ type room struct {
 	owners   map[identity.ID]int
 	blocks   map[netip.Prefix]int // proxies
 	shunned  map[identity.ID]time.Time
+	trusts   int // how often somebody came to be trusted
 }
 
 // sponsor is whoever a record's place is due to: for a claim the reverse proxy
@@ -210,6 +211,7 @@ func (m *room) trust(id identity.ID, yes bool) {
 		sign := 1
 		if yes {
 			sign = -1
+			m.trusts++
 		}
 		for k, n := range sp.counts {
 			m.loose[k] += sign * n

@@ -320,6 +320,14 @@ func (s *Set) Trust(id identity.ID, yes bool) {
 	s.room.trust(id, yes || id == s.self)
 }
 
+// Trusts counts how often a node came to be trusted: what found no room before
+// may find some now.
+func (s *Set) Trusts() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.room.trusts
+}
+
 // Shun drops all that a node says, and the claims of its leases, and lets none
 // of it in again until then: an address that never answers is not worth its
 // room. A node does not shun itself.

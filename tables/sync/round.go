@@ -32,9 +32,11 @@ type round struct {
 	open    int          // wants that are not answered
 	ending  bool         // the last want is sent: its answer comes after all else
 
-	// What did not enter is not asked for again in the next hour.
+	// What did not enter is not asked for again in the next hour, or until somebody
+	// else is trusted.
 	refused map[record.Hash]struct{}
 	forget  time.Time // when refused is emptied
+	trusts  int       // what the set counted when it was
 }
 
 func (r *round) refuse(m record.Merged, now time.Time) {
@@ -88,6 +90,8 @@ func (c *session) takeSum(b []byte) error {
 	case c.round.at.IsZero():
 		c.round.at = now.Add(c.round.wait)
 		c.round.wait = min(2*c.round.wait, maxRoundWait)
+	case len(c.round.refused) > 0 && c.s.o.Set.Trusts() != c.round.trusts:
+		c.round.hurry(now)
 	}
 	return nil
 }
@@ -101,10 +105,11 @@ func (c *session) sayRound(b []byte, now time.Time) []byte {
 		if r.at.IsZero() || now.Before(r.at) {
 			return b
 		}
-		if now.After(r.forget) {
+		trusts := c.s.o.Set.Trusts()
+		if now.After(r.forget) || trusts != r.trusts {
 			r.refused = nil
 		}
-		*r = round{wait: r.wait, last: now, running: true, refused: r.refused, forget: r.forget}
+		*r = round{wait: r.wait, last: now, running: true, refused: r.refused, forget: r.forget, trusts: trusts}
 		return appendDigests(b, c.s.o.Set.Digests())
 	case len(r.needs) > 0 && r.open < maxWants:
 		n := min(len(r.needs), maxWant)
@@ -185,7 +190,7 @@ func (c *session) takeEnd(k kind) error {
 	r.open--
 	over := r.ending && r.open == 0
 	if over {
-		*r = round{wait: r.wait, last: r.last, at: r.at, refused: r.refused, forget: r.forget}
+		*r = round{wait: r.wait, last: r.last, at: r.at, refused: r.refused, forget: r.forget, trusts: r.trusts}
 		c.credit = 0
 		c.done = c.mode == once
 	}

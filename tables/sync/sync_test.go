@@ -312,6 +312,28 @@ func TestAttach_stubborn(t *testing.T) {
 	})
 }
 
+// What there was no room for is asked for again once its reverse proxy is trusted.
+func TestAttach_trusted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newNodeOf(t, record.Options{Limits: record.Limits{Unverified: 10}}, nil)
+		b, p := newNode(t, nil), newNode(t, nil)
+		b.say(t, b.claims(t, p, 100)...)
+		toB, fromA := net.Pipe()
+		attach(t, a, b, toB, fromA)
+		time.Sleep(20 * time.Minute) // the pause between comparisons has grown
+		synctest.Wait()
+		if n := a.set.Len(); n != 10 {
+			t.Fatalf("%d records", n)
+		}
+		a.set.Trust(p.id, true)
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if !same(a.set, b.set)() {
+			t.Errorf("%d of %d records", a.set.Len(), b.set.Len())
+		}
+	})
+}
+
 // A flood is slowed down to what one node may cost.
 func TestServe_flood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
