@@ -76,11 +76,8 @@ func (s *Store) Commit(b Batch) error {
 // commitGroup writes all batches at once; the caller holds s.commit.
 func (s *Store) commitGroup(group []*pending) {
 	accepted, lines, seq, err := s.lines(group)
-	if err == nil && len(accepted) > 0 && s.journal.unsure {
-		err = s.rewriteJournal()
-	}
 	if err == nil && len(accepted) > 0 {
-		err = s.journal.append(lines)
+		err = s.appendJournal(lines)
 	}
 	for _, p := range group {
 		p.done = true
@@ -99,14 +96,61 @@ func (s *Store) commitGroup(group []*pending) {
 	}
 	s.seq = seq
 	s.mu.Unlock()
+	s.compactJournal()
+	s.flushSmall()
+}
 
-	if s.journal.size > s.journal.limit {
-		// The batches are durable already: a full disk only keeps the journal long.
+// stampOwn writes the own mappings into the journal as they are now. While nothing
+// but the times of their proofs changes, that spares a table of very many rows
+// from being written for a few of them.
+func (s *Store) stampOwn() error {
+	s.commit.Lock()
+	defer s.commit.Unlock()
+	s.mu.Lock()
+	own, seq, closed := s.mappings.own(), s.seq, s.closed
+	s.mu.Unlock()
+	if closed || len(own) == 0 {
+		return nil
+	}
+	now := s.now()
+	var lines []byte
+	for i, e := range own {
+		row, err := e.bytes()
+		if err != nil {
+			return fmt.Errorf("encoding a row of kind %s: %w", mappingKind.put, err)
+		}
+		seq++
+		lines = appendLine(lines, seq, i < len(own)-1, mappingKind.put, now, row)
+	}
+	if err := s.appendJournal(lines); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.seq = seq
+	s.mu.Unlock()
+	s.compactJournal()
+	return nil
+}
+
+// appendJournal makes lines durable; the caller holds s.commit.
+func (s *Store) appendJournal(lines []byte) error {
+	if s.journal.unsure {
 		if err := s.rewriteJournal(); err != nil {
-			s.log.Warn("the journal stays longer than it needs to be", "path", s.journal.path, "err", err)
+			return err
 		}
 	}
-	s.flushSmall()
+	return s.journal.append(lines)
+}
+
+// compactJournal rewrites a journal that has grown; the caller holds s.commit.
+func (s *Store) compactJournal() {
+	if s.journal.size <= s.journal.limit {
+		return
+	}
+	// What is in it is durable already: a full disk only keeps the journal long.
+	if err := s.rewriteJournal(); err != nil {
+		s.log.Warn("the journal stays longer than it needs to be", "path", s.journal.path, "err", err)
+	}
 }
 
 // lines is the group as it goes into the journal, without the batches that

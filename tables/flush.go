@@ -22,17 +22,20 @@ const (
 // stampPause is how long a large table may go without the times at which its rows
 // were proved last, while nothing else changes. The views believe a row for twice
 // as long, and to write 100,000 rows each time would be all that a node does. A
-// small one soon has what other nodes measured: some of them do at every moment.
+// small one soon has what was measured of others' rows: some are at every moment.
 const (
 	stampPause      = time.Minute
 	smallStampPause = 5 * time.Second
 )
 
+// fewOwn is the part of a large table below which own rows are stamped in the journal.
+const fewOwn = 8
+
 // Serve writes the table files that Commit leaves to it and those that Note
 // changed, at most once in a flushPause, until ctx ends. Nothing ticks while
 // nothing changes.
 func (s *Store) Serve(ctx context.Context) error {
-	var stamps <-chan time.Time
+	var stamps, mappings <-chan time.Time // times alone are due; those of a large mapping table
 	for {
 		select {
 		case <-ctx.Done():
@@ -40,14 +43,26 @@ func (s *Store) Serve(ctx context.Context) error {
 		case <-s.due:
 		case <-s.stamped:
 			if stamps == nil {
-				stamps = time.After(s.pause(stampPause, smallStampPause))
+				stamps = time.After(smallStampPause)
 			}
 			continue
 		case <-stamps:
+			if stamps = nil; s.isLarge() {
+				s.report(writeTable(s, &s.proxies))
+				if mappings == nil {
+					mappings = time.After(stampPause - smallStampPause)
+				}
+				continue
+			}
+		case <-mappings:
+			if mappings = nil; s.ownAreFew() {
+				s.report(errors.Join(s.stampOwn(), s.writeIPTable()))
+				continue
+			}
 		}
-		stamps = nil
+		stamps, mappings = nil, nil
 		s.flush()
-		pause := time.NewTimer(s.pause(flushPause, smallFlushPause))
+		pause := time.NewTimer(s.flushPause())
 		select {
 		case <-ctx.Done():
 			pause.Stop()
@@ -57,14 +72,26 @@ func (s *Store) Serve(ctx context.Context) error {
 	}
 }
 
-// pause is the one for the tables as they are.
-func (s *Store) pause(large, small time.Duration) time.Duration {
+func (s *Store) flushPause() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mappings.size() < smallTable && s.proxies.size() < smallTable {
-		return small
+		return smallFlushPause
 	}
-	return large
+	return flushPause
+}
+
+func (s *Store) isLarge() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mappings.size() >= smallTable
+}
+
+// ownAreFew reports whether nearly all mappings are others'.
+func (s *Store) ownAreFew() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.mappings.rows) < s.mappings.size()/fewOwn
 }
 
 // Close writes the table files for the last time and closes the journal. left

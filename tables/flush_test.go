@@ -103,13 +103,14 @@ func TestServe_largeTableLetsTimesWait(t *testing.T) {
 		go func() { ended <- s.Serve(ctx) }()
 		shown := func() Mapping {
 			synctest.Wait()
-			snap, err := readSnapshot(dir.Path(), mappingKind)
-			if err != nil {
-				t.Fatal(err)
+			v, err := readFiles(dir.Path(), mappingKind)
+			if err != nil || len(v.Rows) != len(learned)+1 {
+				t.Fatal(len(v.Rows), err)
 			}
-			i := slices.IndexFunc(snap.rows, func(r Mapping) bool { return r.Key() == m.Key() })
-			return snap.rows[i]
+			i := slices.IndexFunc(v.Rows, func(r Mapping) bool { return r.Key() == m.Key() })
+			return v.Rows[i]
 		}
+		file := filepath.Join(dir.Path(), mappingKind.file)
 		<-time.After(2 * flushPause)
 		before := shown()
 		m.VerifiedAt = m.VerifiedAt.Add(time.Hour)
@@ -118,9 +119,24 @@ func TestServe_largeTableLetsTimesWait(t *testing.T) {
 		if got := shown(); got.VerifiedAt != before.VerifiedAt {
 			t.Error("written for a time alone")
 		}
+		written, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
 		<-time.After(stampPause)
 		if got := shown(); got.VerifiedAt != m.VerifiedAt {
 			t.Errorf("the time is never written: %v", got.VerifiedAt)
+		}
+		for range 200 { // the journal is compacted meanwhile
+			m.VerifiedAt = m.VerifiedAt.Add(time.Minute)
+			s.Note(Batch{Mappings: []Mapping{m}})
+			<-time.After(stampPause)
+		}
+		if got := shown(); got.VerifiedAt != m.VerifiedAt {
+			t.Errorf("the last time is not written: %v", got.VerifiedAt)
+		}
+		if now, err := os.Stat(file); err != nil || !os.SameFile(written, now) {
+			t.Errorf("the large file was written for a time alone (%v)", err)
 		}
 		m.VerifiedAt = m.VerifiedAt.Add(time.Hour)
 		s.Note(Batch{Mappings: []Mapping{m}})

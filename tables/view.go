@@ -185,8 +185,9 @@ func readFiles[K comparable, R any](dir string, k *kind[K, R]) (View[R], error) 
 	}
 	v.Files = append(v.Files, journalPath)
 	stale := snap == nil || journal.base > snap.Seq
-	if stale {
-		v.Rows, v.Left = nil, false
+	if stale { // it knows of own rows less than the journal, and of others' all there is
+		v.Rows = slices.DeleteFunc(v.Rows, func(r R) bool { return !k.proof(&r).learned })
+		v.Left = false
 	}
 	if stale || len(later) > 0 {
 		at, err := time.Parse(time.RFC3339Nano, string(journal.at))
