@@ -83,7 +83,7 @@ func fromControl(dir string, err error) error {
 			"no p2prc runs in %s", dir)
 	case errors.Is(err, control.ErrUnknown):
 		return fail(Other, "map, unmap, wait and reload are for a server, --allow, --revoke, --revoke-token and --join-string for a reverse proxy; --state-dir names the other one's directory",
-			"the p2prc that runs in %s is in the other role", dir)
+			"the p2prc that runs in %s is in the other role, or of another version", dir)
 	case errors.Is(err, control.ErrEnded):
 		return fail(Other, "is it being stopped or restarted? ask again in a moment", "the running p2prc ended before it had answered")
 	case errors.Is(err, context.DeadlineExceeded):

@@ -239,7 +239,9 @@ func (a *attachment) unmap(ctx context.Context, gone map[string]*mapping) error 
 	}
 	for _, row := range a.recalls {
 		b.DropMappings = append(b.DropMappings, row.Key())
-		a.unused = append(a.unused, row.LeaseID)
+		if row.LeaseID != "" { // else it never got that far
+			a.unused = append(a.unused, row.LeaseID)
+		}
 	}
 	clear(a.recalls)
 	if err := a.s.store.Commit(b); err != nil {

@@ -71,22 +71,9 @@ func (s *server) mapLive(ctx context.Context, req MapRequest, tell func(any) err
 	var proved []*post
 	for timedOut := false; ; {
 		next := s.board.next()
-		var refused *post
-		var late []*post
-		pending = slices.DeleteFunc(pending, func(m Map) bool {
-			p := s.board.look(m)
-			switch {
-			case p.up():
-				proved = append(proved, p)
-				return true
-			case p != nil && p.refused && !p.row.Standby && refused == nil: // one that stands by is not waited for either
-				refused = p
-			}
-			if p != nil {
-				late = append(late, p)
-			}
-			return false
-		})
+		up, late := s.sort(&pending)
+		proved = append(proved, up...)
+		refused := firstRefused(late)
 		if len(proved) > 0 && (req.Partial || len(pending) == 0) {
 			if err := s.keepAndTell(proved, tell); err != nil {
 				return err
@@ -117,6 +104,33 @@ func (s *server) mapLive(ctx context.Context, req MapRequest, tell func(any) err
 		case <-again.C:
 		}
 	}
+}
+
+// sort takes those that are up out of pending, and gives the posts of the others
+// as well.
+func (s *server) sort(pending *[]Map) (up, late []*post) {
+	*pending = slices.DeleteFunc(*pending, func(m Map) bool {
+		p := s.board.look(m)
+		switch {
+		case p.up():
+			up = append(up, p)
+			return true
+		case p != nil:
+			late = append(late, p)
+		}
+		return false
+	})
+	return up, late
+}
+
+// firstRefused is the first that the reverse proxy refused, or nil. One that stands
+// by is not waited for either.
+func firstRefused(late []*post) *post {
+	i := slices.IndexFunc(late, func(p *post) bool { return p.refused && !p.row.Standby })
+	if i < 0 {
+		return nil
+	}
+	return late[i]
 }
 
 // struck is one of the mappings that is not wanted any more, if any.
@@ -159,13 +173,20 @@ func (s *server) worst(pending []Map) *post {
 
 // waitsFor says why no attachment has looked at a mapping yet.
 func (s *server) waitsFor() string {
-	for _, a := range s.standing.all() {
+	all := s.standing.all()
+	for _, a := range all {
 		if reason := a.linkReason(); reason != "" {
 			return reason
 		}
 	}
-	return "p2prc is still starting"
+	if len(all) == 0 {
+		return "p2prc is still starting"
+	}
+	return notLooked
 }
+
+// notLooked is why a mapping waits that the pass which is under way is about.
+const notLooked = "not yet looked at"
 
 // failPending says why a call did not get what it asked for. Only some reasons
 // have a code of their own: the others may heal by themselves.
@@ -179,7 +200,7 @@ func failPending(p *post, done, all int, timeout time.Duration) error {
 		StateUnusable:  noRoomHint,
 		NotReachable:   "look at the firewall of the reverse proxy's host",
 	}[kind]
-	text := fmt.Sprintf("%s is not up: %s", p.Name, cmp.Or(p.row.Reason, "not yet looked at"))
+	text := fmt.Sprintf("%s is not up: %s", p.Name, cmp.Or(p.row.Reason, notLooked))
 	if p.row.State == tables.Up {
 		text = p.Name + " is up only at a reverse proxy that stands by"
 	}

@@ -215,7 +215,21 @@ func TestLive(t *testing.T) {
 	}
 	ping()
 
+	// What never had a lease leaves none, nor stands in the way of those that did.
+	file := filepath.Join(l.dir, "mappings.toml")
+	if err := os.WriteFile(file, []byte("[[mapping]]\nname = \"never\"\nlocal = 9\nremote = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := supervisor.ReloadLive(t.Context(), l.dir); err != nil {
+		t.Fatal(err)
+	}
+	l.server.row("never", "refused", func(m tables.Mapping) bool {
+		return strings.Contains(m.Reason, "not one that this reverse proxy lends")
+	})
 	if err := l.server.end(supervisor.ErrLeave); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	l.start(func(o *supervisor.ConnectOptions) { o.Maps = nil })
@@ -325,49 +339,6 @@ func TestLive_allOrNothing(t *testing.T) {
 	l.has("after")
 }
 
-// TestLive_saysWhyItWaits, once for each mapping, of many a few, and of a reverse
-// proxy that is gone.
-func TestLive_saysWhyItWaits(t *testing.T) {
-	l := newLive(t, nil)
-	var said []supervisor.Waiting
-	ask := func(maps ...supervisor.Map) {
-		t.Helper()
-		said = nil
-		req := request(maps...)
-		req.Timeout = 3 * time.Second
-		req.Waits = func(w supervisor.Waiting) { said = append(said, w) }
-		if rows, err := l.try(t.Context(), req); err == nil || len(rows) > 0 {
-			t.Errorf("told %v, %v", rows, err)
-		}
-	}
-	one := free(t, "one")
-	ask(one, tcpEcho(t, "fine"))
-	if len(said) != 1 || !slices.Equal(said[0].Reasons, []string{"nothing listens on " + one.Local.String()}) || said[0].More != 0 {
-		t.Errorf("of one: %+v", said)
-	}
-	var many []supervisor.Map
-	for i := range 40 {
-		m := one
-		m.Name, m.Local = fmt.Sprintf("m%d", i), netip.AddrPortFrom(one.Local.Addr(), uint16(1+i))
-		many = append(many, m)
-	}
-	ask(many...)
-	reasons, more := 0, 0
-	for _, w := range said {
-		reasons, more = reasons+len(w.Reasons), more+w.More
-	}
-	if len(said) > 3 || reasons > 9 || reasons+more != len(many) {
-		t.Errorf("of %d: %+v", len(many), said)
-	}
-	if err := l.proxy.end(nil); err != nil {
-		t.Fatal(err)
-	}
-	ask(tcpEcho(t, "fine"))
-	if len(said) == 0 || !strings.Contains(said[0].Reasons[0], "reverse proxy") {
-		t.Errorf("the proxy is gone: %+v", said)
-	}
-}
-
 // TestLive_manyAtOnce: whatever order fifty callers come in, the table is what
 // they were told.
 func TestLive_manyAtOnce(t *testing.T) {
@@ -409,115 +380,6 @@ func TestLive_manyAtOnce(t *testing.T) {
 		l.start(nil)
 	}
 	l.has()
-}
-
-// TestLive_mappingsFile: the file is taken over as a diff, or not at all.
-func TestLive_mappingsFile(t *testing.T) {
-	a, b, c := tcpEcho(t, "a"), tcpEcho(t, "b"), tcpEcho(t, "c")
-	l := newLive(t, nil, a)
-	file := filepath.Join(l.dir, "mappings.toml")
-	write := func(text string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	entry := func(m supervisor.Map) string {
-		return fmt.Sprintf("[[mapping]]\nname = %q\nlocal = %q\n", m.Name, m.Local)
-	}
-	reload := func() (supervisor.ReloadReply, error) { return supervisor.ReloadLive(t.Context(), l.dir) }
-	write(entry(b) + entry(c))
-	if got, err := reload(); err != nil || !slices.Equal(got.Added, []string{"b", "c"}) {
-		t.Fatalf("%+v, %v", got, err)
-	}
-	at := l.server.up("b").Public()
-	ping := held(t, at)
-	l.server.up("c")
-	if _, err := supervisor.UnmapLive(t.Context(), l.dir, supervisor.UnmapRequest{Names: []string{"b"}}); err == nil || !strings.Contains(err.Error(), "declared in mappings.toml") {
-		t.Errorf("unmapping what the file declares: %v", err)
-	}
-	for text, want := range map[string]string{
-		entry(b) + "[[mapping]\n":                                 ":4:10: ",
-		entry(b) + "[[mapping]]\nname = \"x\"\nlocal = 70000\n":   ":6:1: local: port 70000 is outside 1-65535",
-		entry(b) + "[[mapping]]\nname = \"../x\"\nlocal = 3000\n": ":5:1: name: ",
-		entry(b) + "[[mapping]]\nnam = \"x\"\n":                   `:5:1: unknown key "mapping.nam"`,
-		entry(b) + entry(b):                                       `:5:1: name: two mappings have the name "b"`,
-		entry(b) + "[[mapping]]\nlocal = 3000\nprotocol = 1\n":    ":6:1: protocol: ",
-		"[[mapping]]\nname = \"a\"\nlocal = 3000\n":               `the name "a" is taken by --map`,
-		"[[mapping]]\nname = \"{{ .Envs.HOME }}\"\nlocal = 1\n":   ":2:1: name: ",
-		"[[mapping]]\nname = \"x\"\n":                             ":1:3: local: it is missing",
-
-		"[[mapping]]\ndomain = \"a.b\"\nlocal = 1\nprotocol = \"tcp\"\n": ":2:1: domain: a mapping of tcp has no domain",
-		"[[mapping]]\nlocal = 1\nprotocol = \"http\"\n":                  ":1:3: domain: a mapping of http needs a domain",
-		"[[mapping]]\nlocal = 1\ndomain = \"*.a.b\"\n":                   `:3:1: domain: "*.a.b" is not a domain`,
-		"[[mapping]]\nlocal = 1\ndomain = \"a.b\"\nremote = 80\n":        ":3:1: domain: a.b comes with the reverse proxy's http port",
-		"[[mapping]]\nlocal = 1\ndomain = \"x.p2prc.invalid\"\n":         ":3:1: domain: the domain x.p2prc.invalid is for proofs",
-	} {
-		write(text)
-		if _, err := reload(); kind(err) != supervisor.BadUsage || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %s", text, err, want)
-		}
-		l.has("a", "b", "c")
-	}
-	write(entry(b))
-	if got, err := reload(); err != nil || !slices.Equal(got.Dropped, []string{"c"}) || got.Same != 1 {
-		t.Fatalf("%+v, %v", got, err)
-	}
-	l.has("a", "b")
-	ping()
-	if got := l.server.up("b").Public(); got != at {
-		t.Errorf("b moved from %s to %s", at, got)
-	}
-}
-
-// TestLive_status says what there is, trouble first, on both sides.
-func TestLive_status(t *testing.T) {
-	l := newLive(t, nil, tcpEcho(t, "fine"), free(t, "nobody"))
-	st, err := supervisor.StatusLive(t.Context(), l.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(st.Trouble) != 1 || !strings.HasPrefix(st.Trouble[0], "nobody: nothing listens on ") || st.Mappings[0].Name != "nobody" || st.Mappings[0].From != "--map" {
-		t.Errorf("trouble %q, first row %+v", st.Trouble, st.Mappings[0])
-	}
-	if c := st.Children[0]; c.PID != l.server.pid("frpc") || c.Version != l.place.version || c.Restarts != 0 {
-		t.Errorf("%+v", c)
-	}
-	l.server.kill("frpc")
-	err = supervisor.WatchLive(t.Context(), l.dir, func(st supervisor.Status) error {
-		if c := st.Children[0]; c.Restarts == 1 && c.PID != 0 && c.LastError != "" {
-			return errEnough
-		}
-		return nil
-	})
-	if !errors.Is(err, errEnough) {
-		t.Errorf("frpc was killed: %v", err)
-	}
-	st, err = supervisor.StatusLive(t.Context(), l.proxy.dir)
-	if err != nil || st.Lends == nil || st.Lends.MaxPerNode != 1024 || len(st.Servers) != 1 || st.Servers[0].Name != "srv" {
-		t.Errorf("the reverse proxy: %+v, %v", st, err)
-	}
-	// Of what never worked the proxy has no row, and of what was unmapped a
-	// reservation alone.
-	l.mapped(tcpEcho(t, "passing"))
-	l.unmap("passing")
-	st, err = supervisor.StatusLive(t.Context(), l.proxy.dir)
-	if s := st.Servers[0]; err != nil || s.Mappings != 3 || s.Up != 2 || s.Reserved != 1 || s.Ports != 4 || len(st.Mappings) != 3 {
-		t.Errorf("the reverse proxy lends: %+v, %v", st, err)
-	}
-	if len(st.Trouble) != 1 || !strings.HasPrefix(st.Trouble[0], "nobody: nothing listens on ") || st.Mappings[0].LocalAddress.Port() == 0 {
-		t.Errorf("the reverse proxy: trouble %q, first row %+v", st.Trouble, st.Mappings[0])
-	}
-	if err := supervisor.LeaveLive(t.Context(), l.dir); err != nil {
-		t.Error(err)
-	}
-	if err := <-l.server.done; err != nil {
-		t.Errorf("left with %v", err)
-	}
-	l.server.once.Do(func() {})
-	if _, err := supervisor.StatusLive(t.Context(), l.dir); kind(err) != supervisor.Other || !strings.Contains(err.Error(), "no p2prc runs in") {
-		t.Errorf("after it left: %v", err)
-	}
 }
 
 var errEnough = errors.New("enough")

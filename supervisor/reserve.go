@@ -170,7 +170,10 @@ func (a *attachment) learn(hello peerapi.Hello, reply peerapi.ReserveReply, batc
 	known.Pin = hello.Proxy.NodeID
 	leases := known.byName()
 	for _, m := range batch {
-		k := kept{Name: m.Name, Port: m.lease.Port, Signed: m.lease.Signed}
+		k := kept{Name: m.Name, Port: m.lease.Port}
+		if !m.Type.ByName() { // who lost its tables gives a domain to the first that asks
+			k.Signed = m.lease.Signed
+		}
 		if m == a.maps[0] {
 			k.LocalPort = m.Local.Port()
 		}

@@ -302,11 +302,11 @@ func (r *reverseProxy) status() Status {
 func (r *reverseProxy) waiting(of lease.Status, now time.Time) tables.Mapping {
 	r.mu.Lock()
 	n := r.reports[of.NodeID]
-	said, at, name := n.rows[of.LeaseID], n.at, n.name
+	said, at, name, left := n.rows[of.LeaseID], n.at, n.name, n.left
 	r.mu.Unlock()
 	row, _ := r.mapping(name, of.Reservation, said, of.Online, of.Reason, now)
 	row.State = tables.Waiting
-	if now.Sub(at) > silentAfter {
+	if !left && now.Sub(at) > silentAfter {
 		row.Reason = unheard(at)
 	}
 	row.Reason = cmp.Or(row.Reason, "its server has not proved it yet")

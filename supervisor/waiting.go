@@ -58,7 +58,7 @@ func (d *delay) lasts(p *post, now time.Time) bool {
 	case p.row.Standby: // another reverse proxy decides, which may have said nothing yet
 	case p.refused, p.kind == NothingListens, p.kind == ProxyUnreachable:
 		return true
-	case p.row.State == "":
+	case p.row.State == "" && p.row.Reason != notLooked:
 		return now.Sub(d.began) >= lookEvery
 	}
 	return now.Sub(d.began) > slow

@@ -111,6 +111,9 @@ func (s *Store) Close(left bool) error {
 	return errors.Join(writeTable(s, &s.mappings), writeTable(s, &s.proxies), s.writeIPTable(), s.journal.close())
 }
 
+// Flush writes every table file that is behind, now.
+func (s *Store) Flush() { s.flush() }
+
 // flush writes every table file that is behind.
 func (s *Store) flush() {
 	s.report(errors.Join(writeTable(s, &s.mappings), writeTable(s, &s.proxies), s.writeIPTable()))

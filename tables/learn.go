@@ -16,8 +16,9 @@ type Learned struct {
 
 // Learn shows rows of other nodes in the tables, marked as learned; a row of
 // this node's own under the same key goes before them. They are in memory at
-// once and in the table files within a second of Serve, and are not kept: a
-// store that is opened anew has none. The views believe them while a p2prc runs
+// once, and in the table files within a second of Serve, but where only what was
+// measured has changed: then within five. They are not kept: a store that is
+// opened anew has none. The views believe them while a p2prc runs
 // here, and for a short time after.
 func (s *Store) Learn(l Learned) {
 	mappings, errM := learnedEntries(mappingKind, l.Mappings, func(m *Mapping) { m.Learned = true })

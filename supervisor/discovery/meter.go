@@ -41,7 +41,8 @@ type meter struct {
 	d    *Discovery
 	now  func() time.Time
 	dial func(context.Context, identity.ID, netip.AddrPort) (time.Duration, error)
-	// packet is when the mesh heard of a proxy last; zero: not lately.
+	// packet is when the mesh heard of a proxy last; zero: not lately. It is called
+	// with mu held, and only reads: the mesh tells the meter of events elsewhere.
 	packet func(identity.ID) time.Time
 	wake   chan struct{}
 

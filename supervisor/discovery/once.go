@@ -89,7 +89,7 @@ func (d *Discovery) measure(ctx context.Context, again bool) {
 		})
 	}
 	wg.Wait()
-	wake(d.rows.look)
+	d.rows.lookNow(ctx)
 }
 
 // Show puts all that is known into the tables. It is for a Discovery that is not

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"p2prc/tables"
@@ -30,8 +31,9 @@ const (
 type rows struct {
 	d     *Discovery
 	now   func() time.Time
-	again chan identity.ID // reverse proxies that were measured
-	look  chan struct{}    // look at everything
+	again chan identity.ID   // reverse proxies that were measured
+	look  chan chan struct{} // look at everything, write it, and close that
+	serve atomic.Bool        // Serve runs
 
 	shown  map[tables.MappingKey]bool
 	alive  map[identity.ID]bool      // reverse proxies that are shown, and whether their mappings may be up
@@ -42,7 +44,7 @@ type rows struct {
 
 func newRows(d *Discovery) *rows {
 	return &rows{
-		d: d, now: time.Now, again: make(chan identity.ID, watched), look: make(chan struct{}, 1),
+		d: d, now: time.Now, again: make(chan identity.ID, watched), look: make(chan chan struct{}),
 		shown: make(map[tables.MappingKey]bool), alive: make(map[identity.ID]bool),
 		silent: make(map[identity.ID]time.Time), lost: make(map[record.Tunnel]time.Time),
 	}
@@ -54,6 +56,8 @@ func (r *rows) String() string { return "learned rows" }
 func (r *rows) Serve(ctx context.Context) error {
 	watch := r.d.set.Watch(watched)
 	defer watch.Close()
+	r.serve.Store(true)
+	defer r.serve.Store(false)
 	r.all()
 	// Not a timer that each change sets anew: heartbeats come more often than it ends.
 	due := time.NewTicker(buryEvery)
@@ -66,8 +70,10 @@ func (r *rows) Serve(ctx context.Context) error {
 		case <-watch.Wake():
 		case id := <-r.again:
 			touched.proxies[id] = true
-		case <-r.look:
+		case done := <-r.look:
 			r.all()
+			r.d.o.Store.Flush()
+			close(done)
 			continue
 		case <-due.C:
 			r.bury()
@@ -86,6 +92,24 @@ func (r *rows) Serve(ctx context.Context) error {
 			return ctx.Err()
 		case <-pause.C:
 		}
+	}
+}
+
+// lookNow returns once the files have what is known by now, or ctx ends. Where
+// nobody serves, Show follows.
+func (r *rows) lookNow(ctx context.Context) {
+	if !r.serve.Load() {
+		return
+	}
+	done := make(chan struct{})
+	select {
+	case r.look <- done:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
 	}
 }
 

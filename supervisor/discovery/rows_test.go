@@ -193,6 +193,23 @@ func TestRows_vanishedProxy(t *testing.T) {
 	})
 }
 
+// Who asked for a new measurement finds it in the file.
+func TestRows_refresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTold(t)
+		w.serve()
+		w.lives(5 * time.Minute)
+		w.d.Refresh(t.Context())
+		v, err := tables.ReadProxies(w.path, time.Now())
+		if err != nil || len(v.Rows) != 1 {
+			t.Fatal(v.Rows, err)
+		}
+		if at := v.Rows[0].VerifiedAt; !at.Equal(time.Now().Truncate(time.Second)) {
+			t.Errorf("measured at %v, it is %v", at, time.Now())
+		}
+	})
+}
+
 // One that is back is up as soon as it says so, not when it would be dialled again.
 func TestRows_shortOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

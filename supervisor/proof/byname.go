@@ -49,7 +49,7 @@ func askHTTP(conn net.Conn, domain string, nonce []byte, right func([]byte) bool
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(io.LimitReader(conn, maxAnswer)), nil)
 	if err != nil {
-		return orCut(err)
+		return orNoHTTP(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound {
@@ -57,7 +57,7 @@ func askHTTP(conn net.Conn, domain string, nonce []byte, right func([]byte) bool
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 2*answerLen+1))
 	if err != nil {
-		return orCut(err)
+		return orNoHTTP(err)
 	}
 	got, err := hex.DecodeString(string(body))
 	if err != nil || len(got) != answerLen || resp.StatusCode != http.StatusOK || !right(got) {
@@ -97,6 +97,16 @@ func converse(ctx context.Context, addr netip.AddrPort, talk func(context.Contex
 		return explain(ctx, err)
 	}
 	return nil
+}
+
+// orNoHTTP keeps what the network did. All else is what somebody said who speaks
+// no HTTP, and goes into no reason: net/http quotes it at length.
+func orNoHTTP(err error) error {
+	err = orCut(err)
+	if _, network := errors.AsType[net.Error](err); network || errors.Is(err, io.EOF) {
+		return err
+	}
+	return ErrStranger
 }
 
 // orCut: an end in the middle is an end.

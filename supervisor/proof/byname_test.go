@@ -3,6 +3,7 @@ package proof_test
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -70,6 +71,17 @@ func TestProbe_http(t *testing.T) {
 				t.Errorf("%v, want %s", err, tt.want)
 			}
 		})
+	}
+	for _, said := range []string{"SSH-2.0-OpenSSH_9.9\r\n", "HTTP/1.1 two hundred\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"} {
+		ln := listen(t, "127.0.0.1")
+		serve(t, ln, func(conn net.Conn) {
+			defer conn.Close()
+			_, _ = conn.Read(make([]byte, 1000)) // a close with unread bytes would be a reset
+			_, _ = io.WriteString(conn, said)
+		})
+		if _, err := c.Probe(t.Context(), httpAt(addrOf(t, ln.Addr()))); err != proof.ErrStranger {
+			t.Errorf("who says %q: %v", said, err)
+		}
 	}
 	if _, err := c.Probe(t.Context(), httpAt(free(t, "127.13.0.7"))); !errors.Is(err, proof.ErrRefused) {
 		t.Errorf("nobody there: %v", err)

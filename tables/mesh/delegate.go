@@ -28,14 +28,14 @@ const minShare = 64
 func (delegate) NodeMeta(int) []byte { return nil }
 
 // GetBroadcasts fills what is left of a packet: records first, beats where one
-// goes out anyway.
+// goes out anyway, and in rounds.
 func (d delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	overhead = max(overhead, minShare)
 	all := d.m.records.GetBroadcasts(overhead, limit)
 	for _, b := range all {
 		limit -= overhead + len(b)
 	}
-	if len(all) == 0 && !d.m.rounds.open(time.Now()) {
+	if len(all) == 0 && d.m.beats.NumQueued() < manyBeats && !d.m.rounds.open(time.Now()) {
 		return nil
 	}
 	return append(all, d.m.beats.GetBroadcasts(overhead, limit)...)

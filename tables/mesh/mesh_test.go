@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -306,7 +307,7 @@ func TestMesh_beatInShort(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	const head = "this is said each time: "
-	var shortened atomic.Int32
+	var shortened, lengthened atomic.Int32
 	all := w.build(4, func(o *mesh.Options) {
 		o.Shorten = func(raw []byte) ([]byte, bool) {
 			short, ok := bytes.CutPrefix(raw, []byte(head))
@@ -315,7 +316,10 @@ func TestMesh_beatInShort(t *testing.T) {
 			}
 			return short, ok
 		}
-		o.Lengthen = func(short []byte) ([]byte, bool) { return append([]byte(head), short...), true }
+		o.Lengthen = func(short []byte) ([]byte, bool) {
+			lengthened.Add(1)
+			return append([]byte(head), short...), true
+		}
 	})
 	for _, record := range []string{head + "beat", "this one has no head"} {
 		all[2].Deliver([]byte(record))
@@ -327,6 +331,16 @@ func TestMesh_beatInShort(t *testing.T) {
 	}
 	if all[0].knows([]byte("beat")) {
 		t.Error("what stands for a beat was taken for one")
+	}
+	// Who misses one fetches it; the next ones come all the same.
+	for n := 0; lengthened.Load() < int32(len(all)-1) && n < 100; n++ {
+		beat := fmt.Appendf(nil, "%sbeat %d", head, n)
+		all[2].Deliver(beat)
+		all[2].mesh.Beat(beat)
+		w.await(string(beat), func() bool { return allKnow(all, beat) })
+	}
+	if n := lengthened.Load(); n < int32(len(all)-1) {
+		t.Errorf("of 100 beats %d came by the mesh", n)
 	}
 }
 

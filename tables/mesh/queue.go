@@ -26,6 +26,7 @@ const beatTransmits = 3
 const (
 	beatRound = 500 * time.Millisecond
 	roundTime = 20 * time.Millisecond // all packets of a round are filled within it
+	manyBeats = 64                    // that wait make a packet worth sending by themselves
 )
 
 // rounds tells when beats go out.

@@ -53,7 +53,7 @@ type room struct {
 	owners   map[identity.ID]int
 	blocks   map[netip.Prefix]int // proxies
 	shunned  map[identity.ID]time.Time
-	trusts   int // how often somebody came to be trusted
+	trusts   int // sponsors that came to be trusted
 }
 
 // sponsor is whoever a record's place is due to: for a claim the reverse proxy
@@ -61,6 +61,7 @@ type room struct {
 type sponsor struct {
 	id      identity.ID
 	trusted bool
+	before  bool // it was trusted once
 	counts  map[Kind]int
 }
 
@@ -211,6 +212,9 @@ func (m *room) trust(id identity.ID, yes bool) {
 		sign := 1
 		if yes {
 			sign = -1
+		}
+		if yes && !sp.before { // one that comes and goes is no news
+			sp.before = true
 			m.trusts++
 		}
 		for k, n := range sp.counts {

@@ -320,7 +320,7 @@ func (s *Set) Trust(id identity.ID, yes bool) {
 	s.room.trust(id, yes || id == s.self)
 }
 
-// Trusts counts how often a node came to be trusted: what found no room before
+// Trusts counts the nodes that came to be trusted: what found no room before
 // may find some now.
 func (s *Set) Trusts() int {
 	s.mu.RLock()
