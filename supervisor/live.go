@@ -200,6 +200,9 @@ func failPending(p *post, done, all int, timeout time.Duration) error {
 		StateUnusable:  noRoomHint,
 		NotReachable:   "look at the firewall of the reverse proxy's host",
 	}[kind]
+	if kind == NoPort && p.Remote != 0 {
+		hint = "leave the port out to get a free one"
+	}
 	text := fmt.Sprintf("%s is not up: %s", p.Name, cmp.Or(p.row.Reason, notLooked))
 	if p.row.State == tables.Up {
 		text = p.Name + " is up only at a reverse proxy that stands by"

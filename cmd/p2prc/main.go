@@ -63,7 +63,7 @@ func parse(args []string, lookup func(string) (string, bool), root bool) (*CLI, 
 	if _, err = k.Parse(asFlags(args)); err == nil || errors.Is(err, errHelp) {
 		return cli, err
 	}
-	err = suggest(cli.app, missingValue(err))
+	err = cli.settings.whence(cli.app, suggest(cli.app, missingValue(err)))
 	if from := cli.settings.last; from != "" {
 		err = fmt.Errorf("%s: %w", from, err)
 	}

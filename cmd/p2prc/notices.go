@@ -1,14 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"p2prc/supervisor"
 	"p2prc/tables"
+	"p2prc/tables/identity"
 )
 
 // notice shows what a running role has to say.
@@ -132,14 +135,28 @@ func (p *printer) mapped(n supervisor.Mapped) {
 		stamp = p.clock() + " "
 	}
 	fmt.Fprint(p.out, p.block(stamp, changed, n.Proxy))
-	for key, gone := range p.rows {
-		if key.ProxyID == n.Proxy.NodeID && !known[key] {
-			p.event("gone", yellow, "%s  %s", publicEnd(gone), gone.Name)
+	p.gone(n.Proxy.NodeID, known)
+	if n.First {
+		p.relay(n)
+	}
+}
+
+// gone tells of the rows of a reverse proxy that are not known any more.
+func (p *printer) gone(proxy identity.ID, known map[tables.MappingKey]bool) {
+	var gone []tables.Mapping
+	for key, row := range p.rows {
+		if key.ProxyID == proxy && !known[key] {
+			gone = append(gone, row)
 			delete(p.rows, key)
 		}
 	}
-	if n.First {
-		p.relay(n)
+	slices.SortFunc(gone, func(a, b tables.Mapping) int { return cmp.Compare(a.Name, b.Name) })
+	for i, row := range gone {
+		if i == mostLines {
+			p.event("gone", yellow, "and %d more", len(gone)-i)
+			return
+		}
+		p.event("gone", yellow, "%s  %s", publicEnd(row), row.Name)
 	}
 }
 
@@ -168,8 +185,20 @@ func sameToTheEye(a, b tables.Mapping) bool {
 		a.LocalAddress == b.LocalAddress && a.Type == b.Type
 }
 
-// block lays rows out, one a line: state, what to dial, where it leads, why.
+// mostLines is how many rows are told of at a time; a list has all.
+const mostLines = 50
+
+// block lays rows out, one a line: state, what to dial, where it leads, why. Of very
+// many it shows some, and first those that are not up.
 func (p *printer) block(stamp string, rows []tables.Mapping, proxy tables.ReverseProxy) string {
+	more := ""
+	if len(rows) > mostLines {
+		slices.SortStableFunc(rows, func(a, b tables.Mapping) int {
+			return cmp.Compare(rank(a.State), rank(b.State))
+		})
+		more = fmt.Sprintf("%s%s  and %d more\n", stamp, pad("...", wordWidth), len(rows)-mostLines)
+		rows = rows[:mostLines]
+	}
 	var public, local int
 	for _, row := range rows {
 		public, local = max(public, len(publicEnd(row))), max(local, len(localEnd(row)))
@@ -180,7 +209,16 @@ func (p *printer) block(stamp string, rows []tables.Mapping, proxy tables.Revers
 		fmt.Fprintf(&b, "%s%s  %-*s  ->  %-*s     %s\n", stamp, paint(p.outColor, color, pad(word, wordWidth)),
 			public, publicEnd(row), local, localEnd(row), printable(remark(row, proxy)))
 	}
+	b.WriteString(more)
 	return b.String()
+}
+
+// rank puts trouble first.
+func rank(s tables.State) int {
+	if s == tables.Up {
+		return 1
+	}
+	return 0
 }
 
 func stateWord(m tables.Mapping) (word, color string) {

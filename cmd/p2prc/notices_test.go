@@ -68,6 +68,12 @@ func TestNotices(t *testing.T) {
 	open := ready
 	open.Open, open.Adopted, open.Warnings = true, true, nil
 
+	many := []tables.Mapping{own}
+	for i := range mostLines + 10 {
+		many = append(many, mappingRow(fmt.Sprintf("m%02d", i), tables.TCP, 21000+uint16(i), 3000))
+	}
+	many[len(many)-1] = not(many[len(many)-1], tables.Waiting, "nothing listens on 127.0.0.1:3000")
+
 	for _, tt := range []struct {
 		name    string
 		prepare func(*printer)
@@ -87,6 +93,10 @@ func TestNotices(t *testing.T) {
 			supervisor.Mapped{Rows: []tables.Mapping{own, later, dns}, Proxy: proxyRow()},
 			supervisor.Mapped{Rows: []tables.Mapping{own, not(ssh, tables.Down, "the tunnel carries no data"), not(dns, tables.Down, "the tunnel carries no data")}, Proxy: proxyRow()},
 			supervisor.Mapped{Rows: []tables.Mapping{own, moved}, Proxy: proxyRow()},
+		}},
+		{name: "many", notices: []supervisor.Notice{
+			supervisor.Mapped{Rows: many, Proxy: proxyRow(), First: true, Took: time.Second},
+			supervisor.Mapped{Rows: many[:1], Proxy: proxyRow()},
 		}},
 		{name: "out-of-reach", notices: []supervisor.Notice{
 			supervisor.Retrying{Proxy: "203.0.113.7:8088", Err: errors.New("connection refused")},

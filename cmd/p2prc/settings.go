@@ -87,10 +87,25 @@ func (s *settings) spelling(flag *kong.Flag) string {
 	case fromFile:
 		return fmt.Sprintf("%s in %s", flag.Name, s.file.path)
 	}
-	if flag.Short != 0 {
-		return "-" + string(flag.Short)
+	if flag.Name == "server" {
+		return "-s" // as everybody writes it
 	}
 	return "--" + flag.Name
+}
+
+// whence names the variable or the file that has a word which the flag does not
+// know. kong checks those last, and names the flag.
+func (s *settings) whence(app *kong.Application, err error) error {
+	name, words, ok := strings.Cut(err.Error(), " must be one of ")
+	if !ok {
+		return err
+	}
+	for _, flag := range bareFlags(app) {
+		if name == "--"+flag.Name {
+			return fmt.Errorf("%s must be one of %s", s.spelling(flag), words)
+		}
+	}
+	return err
 }
 
 // isSetting leaves out what only makes sense on a command line. Images often

@@ -203,13 +203,13 @@ func TestLook_flags(t *testing.T) {
 			want: look{states: []tables.State{tables.Up, tables.Down, standby, tables.Waiting}, name: "w*"},
 		},
 		{name: "the node's name is no filter", env: map[string]string{"P2PRC_NAME": "pi"}, args: []string{"--view-rpm"}},
-		{name: "two forms", args: []string{"--view-rpm", "--json", "-o", "wide"}, err: "--json and -o do not go together"},
+		{name: "two forms", args: []string{"--view-rpm", "--json", "-o", "wide"}, err: "--json and --output do not go together"},
 		{name: "no form", args: []string{"--view-rpm", "-o", "yaml"}, err: `"yaml" is not a form`},
 		{name: "no state", args: []string{"--view-rpm", "--state=broken"}, err: "--state"},
 		{name: "no pattern", args: []string{"--view-rpm", "--name=[a"}, err: `"[a" is not a pattern`},
 		{name: "a path", args: []string{"--view-rpm", "--name=../*"}, err: "is not a name"},
 		{name: "a pattern as name", args: []string{"-s", "--reverse-proxy", "--name=w*"}, err: `"w*" is not a name`},
-		{name: "no view", args: []string{"-s", "--reverse-proxy", "--watch"}, err: "-w needs --view-rps or --view-rpm"},
+		{name: "no view", args: []string{"-s", "--reverse-proxy", "--watch"}, err: "--watch needs --view-rps or --view-rpm"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cli, err := parseWith(t, tt.env, tt.args...)
