@@ -89,7 +89,7 @@ func (l *live) unmap(names ...string) supervisor.UnmapReply {
 	return got
 }
 
-// names are the mappings in the server's table, but for its own.
+// names are the server's mappings in its table, but for its own port.
 func (l *live) names() []string {
 	l.t.Helper()
 	v, err := tables.ReadMappings(l.dir, time.Now())
@@ -98,7 +98,7 @@ func (l *live) names() []string {
 	}
 	var names []string
 	for _, m := range v.Rows {
-		if !m.Node {
+		if !m.Node && !m.Learned {
 			names = append(names, m.Name)
 		}
 	}
