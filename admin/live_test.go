@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -261,7 +262,9 @@ func TestLive_retryByReload(t *testing.T) {
 		if got := s.verdict()["node.web"]; !errors.Is(got.Refusal(), admin.ErrPortTaken) {
 			t.Fatalf("%+v, want the port taken", got)
 		}
+		syscall.ForkLock.RLock() // a child that is being started has a copy of it until it runs
 		thief.Close()
+		syscall.ForkLock.RUnlock()
 		start := time.Now()
 		web.Metadatas = map[string]string{"try": "2"}
 		if got := s.reload(web)["node.web"]; !got.Running() || got.Err != "" {
