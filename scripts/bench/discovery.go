@@ -359,7 +359,7 @@ func (b *bench) knowingCosts(ctx context.Context, n int, pids []int) ([]result, 
 		what := fmt.Sprintf("%s that knows %d records, %d proxies: ", role, n, crowdSize+1)
 		results = append(results,
 			compare("know-cpu-"+name, what+"idle CPU", inPercent, samples{costs[i].busy}, nil).below(knowCPUAim),
-			compare("know-flow-"+name, what+"sent and received", inFlow, samples{costs[i].flow}, nil).below(knowFlowAim),
+			compare("know-flow-"+name, what+"sent and received on connections that stay", inFlow, samples{costs[i].flow}, nil).below(knowFlowAim),
 			compare("know-rss-"+name, what+"RSS", inBytes, samples{costs[i].rss}, nil),
 		)
 	}

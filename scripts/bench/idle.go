@@ -73,7 +73,6 @@ func (b *bench) idleWith(ctx context.Context, n int) ([]result, error) {
 			compare("rss-"+name, what+"RSS", inBytes, samples{own.rss}, samples{frp.rss}).atMost(memoryAim),
 			compare("pss-"+name, what+"PSS", inBytes, samples{own.pss}, samples{frp.pss}),
 			compare("cpu-"+name, what+"idle CPU", inPercent, samples{own.busy}, samples{frp.busy}).below(cpuAim),
-			compare("flow-"+name, what+"sent and received", inFlow, samples{own.flow}, samples{frp.flow}),
 		)
 	}
 	return results, nil
@@ -83,7 +82,7 @@ func (b *bench) idleWith(ctx context.Context, n int) ([]result, error) {
 type cost struct {
 	usage
 	busy float64 // % of a core
-	flow float64 // bytes/s over TCP, both ways
+	flow float64 // bytes/s both ways, on TCP connections that stay
 }
 
 // idling measures what processes cost while nothing is asked of them.
