@@ -62,14 +62,12 @@ func (s *server) mapLive(ctx context.Context, req MapRequest, tell func(any) err
 	if err := s.awaitStore(ctx); err != nil {
 		return err
 	}
-	limit := time.NewTimer(req.Timeout)
-	defer limit.Stop()
-	again := time.NewTicker(lookEvery)
-	defer again.Stop()
+	patience := newPatience(req.Timeout)
+	defer patience.stop()
 	delay := newDelay(tell)
 	pending := slices.Clone(maps)
 	var proved []*post
-	for timedOut := false; ; {
+	for {
 		next := s.board.next()
 		up, late := s.sort(&pending)
 		proved = append(proved, up...)
@@ -87,7 +85,7 @@ func (s *server) mapLive(ctx context.Context, req MapRequest, tell func(any) err
 			return fail(Other, "", "%s was unmapped before it was up", s.struck(pending))
 		case refused != nil && !req.Partial:
 			return failPending(refused, len(maps)-len(pending), len(maps), 0)
-		case timedOut:
+		case patience.over:
 			return failPending(s.worst(pending), len(maps)-len(pending), len(maps), req.Timeout)
 		case len(late) == 0:
 			late = append(late, s.worst(pending))
@@ -95,13 +93,8 @@ func (s *server) mapLive(ctx context.Context, req MapRequest, tell func(any) err
 		if err := delay.over(late); err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-limit.C:
-			timedOut = true
-		case <-next:
-		case <-again.C:
+		if err := patience.wait(ctx, next); err != nil {
+			return err
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (a *attachment) dialPorts(ctx context.Context) {
 		if err != nil {
 			asked[i].port = no(NotReachable, "no witness could dial it: "+err.Error())
 			if len(asked[i].lease.Signed) == 0 {
-				continue // there is no lease to show to others
+				continue // a reverse proxy from before claims of domains signed nothing to show
 			}
 			failed, byOthers[asked[i]] = append(failed, asked[i]), targets[i]
 		} else {
@@ -70,7 +70,7 @@ func (a *attachment) shareNamePorts() {
 	}
 }
 
-// probeTunnels is step (b), for both protocols at once.
+// probeTunnels is step (b), for all protocols at once.
 func (a *attachment) probeTunnels(ctx context.Context) {
 	type probe struct {
 		*tunnel

@@ -21,12 +21,10 @@ type WaitRequest struct {
 // wait returns once all the mappings are as wanted, and tells of each. One that
 // is not there counts as down.
 func (s *server) wait(ctx context.Context, req WaitRequest, tell func(any) error) error {
-	limit := time.NewTimer(req.Timeout)
-	defer limit.Stop()
-	again := time.NewTicker(lookEvery)
-	defer again.Stop()
+	patience := newPatience(req.Timeout)
+	defer patience.stop()
 	delay := newDelay(tell)
-	for timedOut := false; ; {
+	for {
 		next := s.board.next()
 		rows, late, err := s.asWanted(req)
 		switch {
@@ -39,22 +37,17 @@ func (s *server) wait(ctx context.Context, req WaitRequest, tell func(any) error
 				}
 			}
 			return nil
-		case timedOut && req.Down:
+		case patience.over && req.Down:
 			return fail(TimedOut, "", "%s is still up (waited %v)", late[0].Name, req.Timeout)
-		case timedOut:
+		case patience.over:
 			return fail(TimedOut, "", "%w", failPending(late[0], 0, 0, req.Timeout))
 		case !req.Down:
 			if err := delay.over(late); err != nil {
 				return err
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-limit.C:
-			timedOut = true
-		case <-next:
-		case <-again.C:
+		if err := patience.wait(ctx, next); err != nil {
+			return err
 		}
 	}
 }

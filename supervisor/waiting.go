@@ -1,6 +1,9 @@
 package supervisor
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Waiting says why a call goes on waiting.
 type Waiting struct {
@@ -26,6 +29,37 @@ func hear(row func(LiveRow) error, waits func(Waiting)) func(told) error {
 		}
 		return nil
 	}
+}
+
+// patience is how long a call waits. Its time is up once over is set; the call then
+// looks for the last time.
+type patience struct {
+	limit *time.Timer
+	again *time.Ticker
+	over  bool
+}
+
+func newPatience(most time.Duration) *patience {
+	return &patience{limit: time.NewTimer(most), again: time.NewTicker(lookEvery)}
+}
+
+func (p *patience) stop() {
+	p.limit.Stop()
+	p.again.Stop()
+}
+
+// wait returns when there may be something to look at: next says so, it is time to
+// say why nothing is, or time is up.
+func (p *patience) wait(ctx context.Context, next <-chan struct{}) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.limit.C:
+		p.over = true
+	case <-next:
+	case <-p.again.C:
+	}
+	return nil
 }
 
 const (

@@ -21,7 +21,7 @@ func filled(tb testing.TB, n int) (*Dir, *Store) {
 	if err := s.Commit(b); err != nil {
 		tb.Fatal(err)
 	}
-	s.flush()
+	s.Flush()
 	return dir, s
 }
 
@@ -75,7 +75,7 @@ func BenchmarkFlush(b *testing.B) {
 				m := aMapping(i % n)
 				m.VerifiedAt = t0.Add(time.Duration(i))
 				s.Note(Batch{Mappings: []Mapping{m}})
-				s.flush()
+				s.Flush()
 			}
 		})
 	}

@@ -61,7 +61,7 @@ func (s *Store) Serve(ctx context.Context) error {
 			}
 		}
 		stamps, mappings = nil, nil
-		s.flush()
+		s.Flush()
 		pause := time.NewTimer(s.flushPause())
 		select {
 		case <-ctx.Done():
@@ -112,10 +112,7 @@ func (s *Store) Close(left bool) error {
 }
 
 // Flush writes every table file that is behind, now.
-func (s *Store) Flush() { s.flush() }
-
-// flush writes every table file that is behind.
-func (s *Store) flush() {
+func (s *Store) Flush() {
 	s.report(errors.Join(writeTable(s, &s.mappings), writeTable(s, &s.proxies), s.writeIPTable()))
 }
 

@@ -100,7 +100,7 @@ func diskChild(args []string) (err error) {
 	m := aMapping(0)
 	m.State, m.Reason = Down, "noted on a full disk"
 	s.Note(Batch{Mappings: []Mapping{m}}) // is written at once: the row was up
-	s.flush()
+	s.Flush()
 	if got := log.String(); strings.Count(got, "level=WARN") != 1 || strings.Count(got, "level=DEBUG") != 1 {
 		return fmt.Errorf("logged %s", got)
 	}

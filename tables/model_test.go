@@ -103,7 +103,7 @@ func (m *model) Note(t *rapid.T) {
 
 // Flush is what Serve does.
 func (m *model) Flush(*rapid.T) {
-	m.store.flush()
+	m.store.Flush()
 	clear(m.noted)
 }
 

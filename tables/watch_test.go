@@ -39,13 +39,13 @@ func TestWatch(t *testing.T) {
 
 	m.State, m.Reason = Down, "the tunnel carries no data"
 	s.Note(Batch{Mappings: []Mapping{m}})
-	s.flush()
+	s.Flush()
 	if v := look("a measurement", true, 1); v.Rows[0].State != Down || !v.Until.IsZero() {
 		t.Errorf("%+v until %v", v.Rows[0], v.Until)
 	}
 	m.State, m.Reason = Up, ""
 	s.Note(Batch{Mappings: []Mapping{m}})
-	s.flush()
+	s.Flush()
 	look("it is up again", true, 1)
 
 	now = m.LeaseUntil

@@ -20,8 +20,8 @@ const (
 	goneAfter = 36 * time.Second
 	buryEvery = 4 * time.Second
 
-	// rowsPause follows a look at everything, or at fewChanges or more: what comes meanwhile is looked
-	// at together. A heartbeat now and then is not worth a timer.
+	// rowsPause follows a look at everything, or at fewChanges or more: what comes
+	// meanwhile is looked at together. A heartbeat now and then is not worth a timer.
 	rowsPause  = 100 * time.Millisecond
 	fewChanges = 32
 )

@@ -54,7 +54,7 @@ func (m *Mesh) deliver(kind byte, b []byte) {
 	}
 	raw, ok := b, true
 	if kind == kindShort {
-		raw, ok = m.lengthen(b)
+		raw, ok = m.o.Lengthen(b)
 	}
 	if !ok || !m.o.Deliver(raw) {
 		return
@@ -65,13 +65,6 @@ func (m *Mesh) deliver(kind byte, b []byte) {
 	if len(m.strangers) > 0 {
 		m.look() // it may be the record of one of them
 	}
-}
-
-func (m *Mesh) lengthen(short []byte) (raw []byte, ok bool) {
-	if m.o.Lengthen == nil {
-		return nil, false
-	}
-	return m.o.Lengthen(short)
 }
 
 // LocalState is all that a push/pull carries beside memberlist's own: who this

@@ -144,6 +144,10 @@ func New(o Options) (*Mesh, error) {
 	if o.Record == nil {
 		o.Record = func() []byte { return nil }
 	}
+	if o.Shorten == nil || o.Lengthen == nil {
+		none := func([]byte) ([]byte, bool) { return nil, false }
+		o.Shorten, o.Lengthen = none, none
+	}
 	if o.Event == nil {
 		o.Event = func(Event) {}
 	}
@@ -229,11 +233,9 @@ func (m *Mesh) Broadcast(raw []byte) { m.send(kindRecord, raw) }
 // Beat sends a record that the next one will soon make void, to nearly everyone
 // and for less.
 func (m *Mesh) Beat(raw []byte) {
-	if m.o.Shorten != nil {
-		if short, ok := m.o.Shorten(raw); ok {
-			m.send(kindShort, short)
-			return
-		}
+	if short, ok := m.o.Shorten(raw); ok {
+		m.send(kindShort, short)
+		return
 	}
 	m.send(kindBeat, raw)
 }

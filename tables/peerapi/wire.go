@@ -61,7 +61,7 @@ type Lease struct {
 	Port     uint16          `json:"port"`
 	ID       string          `json:"id"`
 	TTL      Milliseconds    `json:"ttl_ms"`
-	Signed   []byte          `json:"signed"`    // see lease.Sign; empty for a domain
+	Signed   []byte          `json:"signed"`    // see lease.Sign
 	GuardKey []byte          `json:"guard_key"` // proves the guard's answer to a witness
 	Guarded  bool            `json:"guarded"`   // p2prc holds the port; false: frps already does
 	Proved   bool            `json:"proved"`    // dialled from outside in the last 24 h
