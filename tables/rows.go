@@ -39,6 +39,18 @@ func (p Protocol) Transport() Protocol {
 	return p
 }
 
+// NamePort is which of these two ports all mappings of the protocol share; 0:
+// neither.
+func (p Protocol) NamePort(http, https uint16) uint16 {
+	switch p {
+	case HTTP:
+		return http
+	case HTTPS:
+		return https
+	}
+	return 0
+}
+
 // Known reports whether it is one of the protocols above.
 func (p Protocol) Known() bool { return p == TCP || p == UDP || p.ByName() }
 
@@ -132,15 +144,7 @@ type ReverseProxy struct {
 }
 
 // NamePort is the port that all mappings of a protocol share; 0: it has none.
-func (p ReverseProxy) NamePort(proto Protocol) uint16 {
-	switch proto {
-	case HTTP:
-		return p.HTTPPort
-	case HTTPS:
-		return p.HTTPSPort
-	}
-	return 0
-}
+func (p ReverseProxy) NamePort(proto Protocol) uint16 { return proto.NamePort(p.HTTPPort, p.HTTPSPort) }
 
 // Reservation is a reverse proxy's word that a node and name get this port.
 // While LeaseUntil lies ahead the node may also listen on it.

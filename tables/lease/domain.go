@@ -13,13 +13,7 @@ import (
 
 // namePort is the port that all domains of a protocol share; 0: none are lent.
 func (b *Book) namePort(proto tables.Protocol) uint16 {
-	switch proto {
-	case tables.HTTP:
-		return b.o.HTTPPort
-	case tables.HTTPS:
-		return b.o.HTTPSPort
-	}
-	return 0
+	return proto.NamePort(b.o.HTTPPort, b.o.HTTPSPort)
 }
 
 // domain serves a want for a domain: that one, or none. It belongs to whoever

@@ -52,14 +52,10 @@ func (p *Proxy) witnessed(s lease.Signed) error {
 		}
 		return nil
 	}
-	shared := p.HTTPPort
-	if s.Type == tables.HTTPS {
-		shared = p.HTTPSPort
-	}
 	switch {
 	case s.Domain != tables.CanaryDomain(s.Node):
 		return fmt.Errorf("the domain %s is not the node's own", s.Domain)
-	case s.Port != shared:
+	case s.Port != s.Type.NamePort(p.HTTPPort, p.HTTPSPort):
 		return fmt.Errorf("port %d is not the one that the reverse proxy lends %s domains on", s.Port, s.Type.FRP())
 	}
 	return nil
